@@ -1,0 +1,2 @@
+//! A scheduler of your own.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Forwards TCP and UDP sessions over sockets.

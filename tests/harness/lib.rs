@@ -1,0 +1,1 @@
+//! Servers, clients and hosts for the tests that cross crates.
