@@ -65,6 +65,7 @@ mod atomic;
 pub mod backend;
 pub mod flow;
 pub mod hash;
+pub mod health;
 pub mod rng;
 mod ticket;
 mod time;
