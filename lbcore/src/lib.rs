@@ -63,13 +63,20 @@
 
 mod atomic;
 pub mod backend;
+mod balancer;
 pub mod flow;
 pub mod hash;
 pub mod health;
+mod lease;
+pub mod pool;
 pub mod rng;
+pub mod schedule;
 mod ticket;
 mod time;
 
 pub use backend::{Backend, BackendId};
+pub use balancer::{Balancer, Pick, Refusal};
+pub use lease::{Lease, Outcome};
+pub use pool::{Delta, Pool};
 pub use ticket::Ticket;
 pub use time::Instant;
