@@ -7,15 +7,23 @@
 //! So no pick takes a lock or writes what another worker reads.
 
 mod candidates;
+mod chance;
+mod load;
 mod turn;
 
 pub(crate) use candidates::Room;
 pub use candidates::{Candidate, Candidates, Tier, Tried};
 
+pub use chance::{PeakEwma, PowerOfTwo, Prequal, ProbeBoard, Random};
+pub use load::{
+    LeastConnections, LocalityLeastConnections, NeverQueue, Overflow, ShortestExpectedDelay,
+};
 pub use turn::{RoundRobin, WeightedFailover, WeightedRoundRobin};
 
 /// The plans and cursors of the schedulers: opaque, and named so that they can be stored.
 pub mod parts {
+    pub use super::chance::{AliasTable, Boards, InFlight, Knowledge, Latencies};
+    pub use super::load::{Least, Localities, Ratio};
     pub use super::turn::{Position, Turns};
 }
 
