@@ -6,24 +6,35 @@
 //! with both, and [`observe`](Scheduler::observe) tells the cursor how a backend's load has changed.
 //! So no pick takes a lock or writes what another worker reads.
 
+mod any;
 mod candidates;
 mod chance;
+mod key;
 mod load;
+mod place;
 mod turn;
 
 pub(crate) use candidates::Room;
 pub use candidates::{Candidate, Candidates, Tier, Tried};
 
+pub use any::AnyScheduler;
 pub use chance::{PeakEwma, PowerOfTwo, Prequal, ProbeBoard, Random};
+pub use key::{KeyExtractor, KeyParts, KeyPartsError, PrefixError};
 pub use load::{
     LeastConnections, LocalityLeastConnections, NeverQueue, Overflow, ShortestExpectedDelay,
+};
+pub use place::{
+    ATTEMPTS, BoundedLoad, FactorError, Ketama, Maglev, Placement, Rendezvous, RowBits,
+    TableSizeError,
 };
 pub use turn::{RoundRobin, WeightedFailover, WeightedRoundRobin};
 
 /// The plans and cursors of the schedulers: opaque, and named so that they can be stored.
 pub mod parts {
+    pub use super::any::{AnyCursor, AnyPlan};
     pub use super::chance::{AliasTable, Boards, InFlight, Knowledge, Latencies};
     pub use super::load::{Least, Localities, Ratio};
+    pub use super::place::{BoundedCursor, BoundedPlan, KetamaRing, MaglevTable, RendezvousTable};
     pub use super::turn::{Position, Turns};
 }
 
