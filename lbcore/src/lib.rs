@@ -71,6 +71,7 @@ mod lease;
 pub mod pool;
 pub mod rng;
 pub mod schedule;
+pub mod session;
 mod ticket;
 mod time;
 
