@@ -61,13 +61,16 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod address_list;
 mod atomic;
 pub mod backend;
 mod balancer;
+pub mod budget;
 pub mod flow;
 pub mod hash;
 pub mod health;
 mod lease;
+pub mod limit;
 pub mod pool;
 pub mod rng;
 pub mod schedule;
