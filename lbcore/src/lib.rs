@@ -71,6 +71,7 @@ pub mod hash;
 pub mod health;
 mod lease;
 pub mod limit;
+pub mod persist;
 pub mod pool;
 pub mod rng;
 pub mod schedule;
