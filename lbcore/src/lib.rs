@@ -73,6 +73,7 @@ mod lease;
 pub mod limit;
 pub mod persist;
 pub mod pool;
+pub mod proxy_protocol;
 pub mod rng;
 pub mod schedule;
 pub mod session;
