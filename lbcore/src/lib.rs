@@ -66,6 +66,7 @@ mod atomic;
 pub mod backend;
 mod balancer;
 pub mod budget;
+pub mod connect;
 pub mod flow;
 pub mod hash;
 pub mod health;
