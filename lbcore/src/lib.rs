@@ -78,6 +78,8 @@ pub mod proxy_protocol;
 pub mod rng;
 pub mod schedule;
 pub mod session;
+#[cfg(feature = "sim")]
+pub mod sim;
 mod ticket;
 mod time;
 
