@@ -24,6 +24,12 @@
 //! [`stream::counters`].
 
 pub mod clock;
+#[cfg(feature = "tokio")]
+pub mod connect;
+#[cfg(feature = "tokio")]
+pub mod probe;
 pub mod stream;
+#[cfg(feature = "tokio")]
+mod sys;
 
 pub use clock::Clock;
