@@ -34,6 +34,8 @@ mod side;
 #[cfg(feature = "tokio")]
 mod tcp;
 #[cfg(feature = "tokio")]
+pub mod udp;
+#[cfg(feature = "tokio")]
 mod worker;
 
 #[cfg(feature = "tokio")]
