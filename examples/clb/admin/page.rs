@@ -1,0 +1,118 @@
+//! The text format of Prometheus, version 0.0.4.
+
+use std::fmt::{Display, Write};
+
+/// A page of metrics being written; each family once, with all its samples.
+#[derive(Debug, Default)]
+pub(super) struct Page {
+    text: String,
+}
+
+/// What kind of figure a family holds.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Kind {
+    /// Only grows, until the process starts anew.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+}
+
+/// One figure with the labels that tell it from others of its family.
+pub(super) type Sample<'s, const N: usize> = ([(&'static str, &'s str); N], Figure);
+
+/// A figure as the format writes it.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Figure {
+    /// A count, exact at any size.
+    Count(u64),
+    /// A measure.
+    Real(f64),
+}
+
+impl Page {
+    /// Writes a family, if it has any sample.
+    pub(super) fn family<'s, const N: usize>(
+        &mut self,
+        name: &str,
+        kind: Kind,
+        help: &str,
+        samples: impl IntoIterator<Item = Sample<'s, N>>,
+    ) {
+        let mut samples = samples.into_iter().peekable();
+        if samples.peek().is_none() {
+            return;
+        }
+        let kind = match kind {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+        };
+        self.line(format_args!("# HELP {name} {help}"));
+        self.line(format_args!("# TYPE {name} {kind}"));
+        for (labels, figure) in samples {
+            let labels = shown(&labels);
+            match figure {
+                Figure::Count(count) => self.line(format_args!("{name}{labels} {count}")),
+                Figure::Real(real) => self.line(format_args!("{name}{labels} {real}")),
+            }
+        }
+    }
+
+    /// The page as written.
+    pub(super) fn into_text(self) -> String {
+        self.text
+    }
+
+    fn line(&mut self, line: impl Display) {
+        // Writing to a String cannot fail.
+        let _ = writeln!(self.text, "{line}");
+    }
+}
+
+/// `{name="value",…}`, or nothing without labels.
+fn shown(labels: &[(&str, &str)]) -> String {
+    if labels.is_empty() {
+        return String::new();
+    }
+    let pairs: Vec<String> = labels
+        .iter()
+        .map(|(name, value)| format!("{name}=\"{}\"", escaped(value)))
+        .collect();
+    format!("{{{}}}", pairs.join(","))
+}
+
+/// Backslash, quote and line feed are written with a backslash.
+fn escaped(value: &str) -> String {
+    value
+        .replace('\\', "\\\\")
+        .replace('"', "\\\"")
+        .replace('\n', "\\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_family_is_its_help_its_type_and_its_samples() {
+        let mut page = Page::default();
+        let samples = [([("a", "x"), ("b", "y")], Figure::Count(u64::MAX))];
+        page.family("n_total", Kind::Counter, "Help.", samples);
+        page.family("g", Kind::Gauge, "Other.", [([], Figure::Real(0.5))]);
+        let expected = "# HELP n_total Help.\n# TYPE n_total counter\n\
+                        n_total{a=\"x\",b=\"y\"} 18446744073709551615\n\
+                        # HELP g Other.\n# TYPE g gauge\ng 0.5\n";
+        assert_eq!(page.into_text(), expected);
+    }
+
+    #[test]
+    fn a_family_without_samples_is_not_written() {
+        let mut page = Page::default();
+        page.family::<0>("n", Kind::Gauge, "Help.", []);
+        assert_eq!(page.into_text(), "");
+    }
+
+    #[test]
+    fn a_label_may_hold_anything() {
+        assert_eq!(shown(&[("a", "q\"b\\n\n")]), "{a=\"q\\\"b\\\\n\\n\"}");
+    }
+}

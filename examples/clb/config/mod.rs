@@ -1,0 +1,183 @@
+//! The TOML file: what it may say, what it must, and every way in which it is wrong.
+
+mod backend;
+mod bytes;
+mod duration;
+mod hash;
+mod health;
+mod listener;
+mod notes;
+mod outlier;
+mod pool;
+mod prefix;
+mod scheduler;
+mod section;
+mod suggest;
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use toml::de::DeTable;
+
+pub(crate) use duration::print;
+pub(crate) use hash::Hash;
+pub(crate) use health::{Health, HealthKind};
+pub(crate) use listener::{Listener, Persistence, Protocol, SendProxy, Target};
+pub(crate) use notes::Note;
+pub(crate) use outlier::Outlier;
+pub(crate) use pool::Pool;
+pub(crate) use prefix::Prefix;
+#[cfg(test)]
+pub(crate) use scheduler::NAMES as SCHEDULERS;
+pub(crate) use scheduler::Scheduler;
+
+use listener::Sockets;
+use notes::Notes;
+use section::{Section, one_of};
+use suggest::did_you_mean;
+
+/// All that a file says, checked.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Config {
+    /// Worker threads, 1..=1024. Default none: one a core.
+    pub(crate) workers: Option<u16>,
+    /// Where metrics and status are served. Default none: nowhere.
+    pub(crate) admin: Option<Admin>,
+    /// What the whole process may use.
+    pub(crate) budget: Budget,
+    /// In the order of the file, each name once.
+    pub(crate) pools: Vec<Pool>,
+    /// In the order of the file, each name once; at least one.
+    pub(crate) listeners: Vec<Listener>,
+}
+
+/// The admin endpoint.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Admin {
+    /// Where it listens.
+    pub(crate) listen: SocketAddr,
+}
+
+/// The most that the process takes; what would go beyond is refused and counted. 0 is no limit.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Budget {
+    /// Bytes in buffers.
+    pub(crate) bytes: u64,
+    /// Open descriptors.
+    pub(crate) descriptors: u64,
+    /// Sessions, all listeners together.
+    pub(crate) sessions: u64,
+}
+
+/// A file that can be used, with what is odd about it.
+#[derive(Debug)]
+pub(crate) struct Parsed {
+    /// What it says.
+    pub(crate) config: Config,
+    /// What is probably not meant.
+    pub(crate) warnings: Vec<Note>,
+}
+
+/// Reads a whole file, and checks all of it before anything is begun.
+///
+/// # Errors
+///
+/// Every mistake of the file, in its order: those of TOML itself, or else those of what it says.
+pub(crate) fn parse(text: &str) -> Result<Parsed, Vec<Note>> {
+    let notes = Notes::about(text);
+    let (root, errors) = DeTable::parse_recoverable(text);
+    for error in &errors {
+        let at = error.span().map_or(0, |span| span.start);
+        notes.mistake(at, "", error.message().trim().replace('\n', ", "));
+    }
+    // What a text that is no TOML seems to say would only add mistakes that are none.
+    let config = match errors.as_slice() {
+        [] => Section::read(root.get_ref(), &notes, String::new(), 0, |file| whole(file)),
+        _ => None,
+    };
+    match (notes.into_parts(), config) {
+        ((mistakes, warnings), Some(config)) if mistakes.is_empty() => {
+            Ok(Parsed { config, warnings })
+        }
+        ((mistakes, _), _) => Err(mistakes),
+    }
+}
+
+/// The whole file.
+fn whole(file: &mut Section<'_>) -> Option<Config> {
+    let mut sockets = Sockets::default();
+    let workers = file.integer("workers", 1..=WORKERS_MOST);
+    let zone = file.text("zone", "the name of a zone");
+    let drain_timeout = file.span("drain_timeout", Duration::ZERO..=DAY);
+    let drain_timeout = drain_timeout.unwrap_or(DRAIN_TIMEOUT);
+    let admin = file
+        .table("admin", |section| admin(section, &mut sockets))
+        .flatten();
+    let budget = file.table("budget", budget).unwrap_or_default();
+    let pools = pool::Known::of(file);
+    let mut used = Vec::new();
+    let listeners = file.tables("listener", |section| {
+        listener::read(section, &mut sockets, &pools, &mut used, drain_timeout)
+    });
+    let pools = file.tables("pool", |section| pool::read(section, zone, &used));
+    if listeners.is_none() && !file.has("listener") {
+        file.wrong("listener", "missing, expected at least one [[listener]]");
+    }
+    Some(Config {
+        workers,
+        admin,
+        budget,
+        pools: pools.unwrap_or_default(),
+        listeners: listeners.unwrap_or_default(),
+    })
+}
+
+fn admin(section: &mut Section<'_>, sockets: &mut Sockets) -> Option<Admin> {
+    section.require("listen", "IP:PORT");
+    let listen = section.text_as("listen", "IP:PORT", |text| {
+        text.parse::<SocketAddr>()
+            .map_err(|_| format!("{text:?} is not an address, expected IP:PORT or [IPv6]:PORT"))
+    })?;
+    sockets.claim_admin(section, listen);
+    Some(Admin { listen })
+}
+
+fn budget(section: &mut Section<'_>) -> Budget {
+    let mut most = |key| section.integer(key, 0..=u64::MAX >> 1).unwrap_or(0);
+    Budget {
+        bytes: most("bytes"),
+        descriptors: most("descriptors"),
+        sessions: most("sessions"),
+    }
+}
+
+/// The name of a pool that the file has, or a mistake that names the nearest one.
+fn pool_name(text: &str, pools: &[&str]) -> Result<String, String> {
+    if pools.contains(&text) {
+        return Ok(text.into());
+    }
+    let known = || pools.iter().copied();
+    Err(match pools {
+        [] => format!("unknown pool {text:?}, and the file has no [[pool]]"),
+        // The only one needs no guess.
+        [only] => format!("unknown pool {text:?}, expected {only:?}"),
+        _ => {
+            let meant = did_you_mean(text, known());
+            format!("unknown pool {text:?}, expected {}{meant}", one_of(known()))
+        }
+    })
+}
+
+/// More threads than any machine of today has cores; a slip of the finger has more digits.
+const WORKERS_MOST: u16 = 1024;
+
+/// As long as Kubernetes waits between SIGTERM and SIGKILL.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The longest that most spans may last.
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// The shortest span that a timer of a millisecond can keep.
+const MILLISECOND: Duration = Duration::from_millis(1);

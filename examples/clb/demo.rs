@@ -1,0 +1,241 @@
+//! Without a file: backends in this process, a listener of each kind, and what to try.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
+
+use crate::config::{self, Config};
+use crate::engine::Engine;
+use crate::run::Failure;
+
+/// Backends on loopback, and the file that would balance over them.
+#[derive(Debug)]
+pub(crate) struct Demo {
+    text: String,
+    admin: SocketAddr,
+}
+
+impl Demo {
+    /// Starts three backends of TCP and three of UDP.
+    ///
+    /// # Errors
+    ///
+    /// Those of `bind(2)` on loopback.
+    pub(crate) async fn start() -> io::Result<Self> {
+        let (mut streams, mut datagrams) = (Vec::new(), Vec::new());
+        for name in NAMES {
+            let listener = TcpListener::bind(LOOPBACK).await?;
+            streams.push(backend(name, listener.local_addr()?));
+            tokio::spawn(answer_all(name, listener));
+            let socket = UdpSocket::bind(LOOPBACK).await?;
+            datagrams.push(backend(name, socket.local_addr()?));
+            tokio::spawn(echo_datagrams(socket));
+        }
+        let admin = free(ADMIN).await?;
+        let tcp = free(TCP).await?;
+        let udp = match UdpSocket::bind(UDP).await {
+            Ok(bound) => bound.local_addr()?,
+            Err(_) => UdpSocket::bind(LOOPBACK).await?.local_addr()?,
+        };
+        let text = file(admin, tcp, udp, &streams.join(", "), &datagrams.join(", "));
+        Ok(Self { text, admin })
+    }
+
+    /// What is served, read as any file is.
+    ///
+    /// # Errors
+    ///
+    /// None, unless the text of the demonstration is wrong, which a test forbids.
+    pub(crate) fn config(&self) -> Result<Config, Failure> {
+        let parsed = config::parse(&self.text);
+        let told = |mistakes| Failure::Mistakes(format!("{mistakes:?}"));
+        parsed.map(|parsed| parsed.config).map_err(told)
+    }
+
+    /// Says what runs where, and what to try.
+    ///
+    /// # Errors
+    ///
+    /// When standard output is closed.
+    pub(crate) fn welcome(&self, engine: &Engine) -> io::Result<()> {
+        let at = |name| {
+            engine
+                .address(name)
+                .map(ToString::to_string)
+                .unwrap_or_default()
+        };
+        let text = welcome(&at("web"), &at("echo"), &self.admin.to_string());
+        io::stdout().write_all(text.as_bytes())
+    }
+}
+
+fn backend(name: &str, address: SocketAddr) -> String {
+    format!("{{ name = \"{name}\", address = \"{address}\" }}")
+}
+
+/// `wanted`, or any port if someone has it.
+async fn free(wanted: &str) -> io::Result<SocketAddr> {
+    let bound = match TcpListener::bind(wanted).await {
+        Ok(bound) => bound,
+        Err(_) => TcpListener::bind(LOOPBACK).await?,
+    };
+    bound.local_addr()
+}
+
+fn file(
+    admin: SocketAddr,
+    tcp: SocketAddr,
+    udp: SocketAddr,
+    streams: &str,
+    datagrams: &str,
+) -> String {
+    format!(
+        "drain_timeout = \"2s\"\n[admin]\nlisten = \"{admin}\"\n\
+         [[pool]]\nname = \"web\"\nscheduler = \"round-robin\"\nbackends = [{streams}]\n\
+         health = {{ kind = \"tcp\", interval = \"2s\" }}\n\
+         [[pool]]\nname = \"echo\"\nscheduler = \"round-robin\"\nbackends = [{datagrams}]\n\
+         health = {{ kind = \"udp-exchange\", send = \"ping\", expect = \"ping\" }}\n\
+         [[listener]]\nname = \"web\"\nprotocol = \"tcp\"\nlisten = \"{tcp}\"\npool = \"web\"\n\
+         [[listener]]\nname = \"echo\"\nprotocol = \"udp\"\nlisten = \"{udp}\"\npool = \"echo\"\n\
+         idle_timeout = \"10s\"\n"
+    )
+}
+
+fn welcome(tcp: &str, udp: &str, admin: &str) -> String {
+    let (host, port) = tcp.rsplit_once(':').unwrap_or((tcp, ""));
+    let (udp_host, udp_port) = udp.rsplit_once(':').unwrap_or((udp, ""));
+    // Each comment stands in one column, whatever the ports.
+    let tries = [
+        (
+            format!("curl http://{tcp}/"),
+            "# a, b or c, each worker in turn",
+        ),
+        (format!("echo hello | nc -N {host} {port}"), "# hello"),
+        (
+            format!("echo hello | nc -u -w1 {udp_host} {udp_port}"),
+            "# hello",
+        ),
+        (format!("curl http://{admin}/status"), "# all of it as JSON"),
+    ];
+    let width = tries.iter().map(|(command, _)| command.len()).max();
+    let width = width.unwrap_or_default();
+    let tries: String = tries
+        .iter()
+        .map(|(command, comment)| format!("  {command:width$}  {comment}\n"))
+        .collect();
+    let places = [tcp, udp, admin].map(str::len);
+    let place = places.into_iter().max().unwrap_or_default();
+    format!(
+        "clb {version}: a demonstration on loopback; `clb --help` tells how to serve a file.\n\n\
+         \x20 tcp    {tcp:place$}  round-robin over a, b and c, which answer HTTP and echo all else\n\
+         \x20 udp    {udp:place$}  round-robin over a, b and c, which echo\n\
+         \x20 admin  {admin:place$}  /metrics and /status\n\n\
+         Try:\n{tries}\n\
+         Ctrl-C drains and ends it.\n",
+        version = env!("CARGO_PKG_VERSION"),
+    )
+}
+
+async fn answer_all(name: &'static str, listener: TcpListener) {
+    while let Ok((stream, _)) = listener.accept().await {
+        tokio::spawn(answer(name, stream));
+    }
+}
+
+/// Answers a request of HTTP with the backend's name, and echoes anything else.
+async fn answer(name: &str, mut stream: TcpStream) -> io::Result<()> {
+    let mut bytes = vec![0; 16 * 1024];
+    let mut length = stream.read(&mut bytes).await?;
+    if bytes.starts_with(b"GET ") {
+        let body = format!("{name}\n");
+        let head = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nConnection: close\r\n";
+        let text = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());
+        stream.write_all(text.as_bytes()).await?;
+        return stream.shutdown().await;
+    }
+    while let Some(read) = bytes.get(..length).filter(|read| !read.is_empty()) {
+        stream.write_all(read).await?;
+        length = stream.read(&mut bytes).await?;
+    }
+    stream.shutdown().await
+}
+
+async fn echo_datagrams(socket: UdpSocket) {
+    let mut bytes = vec![0; usize::from(u16::MAX)];
+    loop {
+        // An error is told of an answer that met a closed port; the next datagram is another's.
+        let Ok((length, from)) = socket.recv_from(&mut bytes).await else {
+            continue;
+        };
+        if let Some(datagram) = bytes.get(..length) {
+            let _ = socket.send_to(datagram, from).await;
+        }
+    }
+}
+
+/// The backends of each protocol.
+const NAMES: [&str; 3] = ["a", "b", "c"];
+
+/// Any free port.
+const LOOPBACK: &str = "127.0.0.1:0";
+/// The ports that are taken if nobody else has them.
+const ADMIN: &str = "127.0.0.1:9000";
+const TCP: &str = "127.0.0.1:18209";
+const UDP: &str = "127.0.0.1:18210";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_demonstration_is_a_good_file_with_nothing_odd_in_it() {
+        let demo = Demo::start().await.expect("loopback");
+        let parsed = config::parse(&demo.text).expect("a good file");
+        assert_eq!(parsed.warnings, []);
+        assert_eq!(
+            (parsed.config.pools.len(), parsed.config.listeners.len()),
+            (2, 2)
+        );
+    }
+
+    #[tokio::test]
+    async fn a_backend_answers_http_with_its_name_and_echoes_all_else() {
+        let listener = TcpListener::bind(LOOPBACK).await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        tokio::spawn(answer_all("b", listener));
+        for (asked, expected) in [
+            ("GET / HTTP/1.1\r\n\r\n", "\r\n\r\nb\n"),
+            ("hello", "hello"),
+        ] {
+            let mut client = TcpStream::connect(address).await.expect("a backend");
+            client.write_all(asked.as_bytes()).await.expect("sent");
+            client.shutdown().await.expect("half closed");
+            let mut text = String::new();
+            client.read_to_string(&mut text).await.expect("answered");
+            assert!(text.ends_with(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_comments_of_the_welcome_stand_in_one_column() {
+        let text = welcome("127.0.0.1:1", "127.0.0.1:65535", "127.0.0.1:9000");
+        let columns: Vec<_> = text.lines().filter_map(|line| line.find('#')).collect();
+        assert_eq!(columns.len(), 4, "{text}");
+        assert!(columns.iter().all(|column| *column == columns[0]), "{text}");
+    }
+
+    #[test]
+    fn the_welcome_names_every_address_and_command() {
+        let text = welcome("127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3");
+        for part in [
+            "http://127.0.0.1:1/",
+            "nc -N 127.0.0.1 1 ",
+            "nc -u -w1 127.0.0.1 2 ",
+            "http://127.0.0.1:3/status",
+        ] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! All that is in service: pools, listeners and the admin endpoint, and their change by a new file.
+
+mod events;
+mod listeners;
+mod picture;
+mod pools;
+mod probes;
+mod scheduler;
+mod settings;
+#[cfg(test)]
+mod tests;
+mod workers;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use lb_l4::Clock;
+use lbcore::backend::Address;
+use lbcore::budget::{Budget, BudgetConfig};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tracing::{error, info, warn};
+
+use crate::admin::snapshot::{self, Reloads};
+use crate::admin::{self, Asker};
+use crate::config::{self, Config};
+use crate::process;
+use crate::reload::{Changes, ListenerChange, PoolChange, changes};
+use listeners::{Bound, Running};
+use pools::{Pool, Served};
+use probes::Places;
+use settings::Shared;
+pub(crate) use workers::Workers;
+
+/// All that is in service. One task owns it; nothing in it is locked.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    clock: Clock,
+    workers: Workers,
+    asker: Asker,
+    /// What is in service now.
+    config: Config,
+    pools: BTreeMap<String, Served>,
+    /// What the probes of all pools share.
+    places: Places,
+    /// In service, or draining; a name may stand here more than once then.
+    listeners: Vec<Running>,
+    /// What listeners did that have ended, by name.
+    past: BTreeMap<String, snapshot::Listener>,
+    admin: Option<JoinHandle<()>>,
+    /// What the whole process may use, shared by all listeners.
+    budget: Budget,
+    started: f64,
+    reloads: Reloads,
+    draining: bool,
+}
+
+/// What a change needs, made before anything is changed.
+struct Prepared {
+    pools: BTreeMap<String, Served>,
+    listeners: Vec<Bound>,
+    admin: Option<TcpListener>,
+}
+
+impl Engine {
+    /// Serves all that `config` says.
+    ///
+    /// # Errors
+    ///
+    /// Says which listener could not be bound; nothing is served then.
+    pub(crate) async fn start(
+        config: Config,
+        workers: Workers,
+        asker: Asker,
+    ) -> Result<Self, String> {
+        let nothing = Config {
+            workers: config.workers,
+            admin: None,
+            budget: config.budget,
+            pools: Vec::new(),
+            listeners: Vec::new(),
+        };
+        let budget = BudgetConfig::default()
+            .bytes(config.budget.bytes)
+            .descriptors(config.budget.descriptors)
+            .sessions(config.budget.sessions);
+        let mut engine = Self {
+            budget: Budget::new(budget),
+            clock: Clock::monotonic(),
+            workers,
+            asker,
+            config: nothing,
+            pools: BTreeMap::new(),
+            places: Places::default(),
+            listeners: Vec::new(),
+            past: BTreeMap::new(),
+            admin: None,
+            started: process::date(),
+            reloads: Reloads::default(),
+            draining: false,
+        };
+        engine.change(config).await?;
+        Ok(engine)
+    }
+
+    /// Goes over to `config`; what it does not change keeps its sessions.
+    ///
+    /// # Errors
+    ///
+    /// Says what is in the way; nothing has changed then.
+    pub(crate) async fn reload(&mut self, config: Config) -> Result<(), String> {
+        let result = self.change(config).await;
+        match result {
+            Ok(()) => self.reloads.applied += 1,
+            Err(_) => self.refuse_reload(),
+        }
+        result
+    }
+
+    /// Counts a file that could not be put to use.
+    pub(crate) const fn refuse_reload(&mut self) {
+        self.reloads.refused += 1;
+    }
+
+    /// Takes no new session from here on.
+    pub(crate) fn drain(&mut self) {
+        self.draining = true;
+        for listener in &mut self.listeners {
+            listener.drain();
+        }
+    }
+
+    /// Resolves when no worker of any listener is left.
+    pub(crate) async fn drained(&self) {
+        for listener in &self.listeners {
+            listener.over().await;
+        }
+    }
+
+    /// The longest that the file lets a drain last.
+    pub(crate) fn drain_timeout(&self) -> Duration {
+        let spans = self
+            .listeners
+            .iter()
+            .map(|listener| listener.config.drain_timeout);
+        spans.max().unwrap_or_default()
+    }
+
+    /// The longest that a drain may last, a moment for its own work included.
+    pub(crate) fn drain_most(&self) -> Duration {
+        self.drain_timeout() + DRAIN_MARGIN
+    }
+
+    /// Where the listener of this name listens.
+    pub(crate) fn address(&self, name: &str) -> Option<&Address> {
+        let mut serving = self
+            .listeners
+            .iter()
+            .filter(|listener| !listener.is_draining());
+        let listener = serving.find(|listener| listener.config.name == name);
+        listener.map(|listener| &listener.address)
+    }
+
+    async fn change(&mut self, config: Config) -> Result<(), String> {
+        let changes = changes(&self.config, &config);
+        let prepared = self.prepare(&changes, &config).await?;
+        for key in &changes.restart {
+            warn!(%key, "changes with a restart");
+        }
+        self.change_pools(changes.pools, prepared.pools);
+        self.change_listeners(changes.listeners, prepared.listeners);
+        if changes.admin {
+            self.change_admin(prepared.admin);
+        }
+        self.config = config;
+        Ok(())
+    }
+
+    /// All that can fail: whatever it has made is dropped if the rest fails.
+    async fn prepare(&self, changes: &Changes, config: &Config) -> Result<Prepared, String> {
+        let mut pools = BTreeMap::new();
+        for change in &changes.pools {
+            if let PoolChange::Add(pool) | PoolChange::Rebuild(pool) = change {
+                let served = Served::start(self.clock, &self.places, pool);
+                let served = served.map_err(|error| format!("pool.{}: {error}", pool.name))?;
+                pools.insert(pool.name.clone(), served);
+            }
+        }
+        let found = |name: &str| pool(&pools, name).or_else(|| pool(&self.pools, name));
+        let shared = Shared {
+            pools: &found,
+            budget: &self.budget,
+        };
+        let mut listeners: Vec<Bound> = Vec::new();
+        let workers = self.workers.count();
+        for change in &changes.listeners {
+            if let ListenerChange::Add(listener) | ListenerChange::Move(listener) = change {
+                let is_ours = self.listeners.iter().any(|one| one.is_at(listener))
+                    || listeners.iter().any(|one| one.is_at(listener));
+                listeners.push(listeners::bind(listener, &shared, workers, is_ours).await?);
+            }
+        }
+        let admin = match config.admin.filter(|_| changes.admin) {
+            Some(admin) => {
+                let bound = TcpListener::bind(admin.listen).await;
+                let told = |error| format!("admin: cannot listen at {}: {error}", admin.listen);
+                Some(bound.map_err(told)?)
+            }
+            None => None,
+        };
+        Ok(Prepared {
+            pools,
+            listeners,
+            admin,
+        })
+    }
+
+    fn change_pools(&mut self, changes: Vec<PoolChange>, fresh: BTreeMap<String, Served>) {
+        let now = self.clock.now();
+        self.pools.extend(fresh);
+        for change in changes {
+            match change {
+                PoolChange::Add(_) => {}
+                PoolChange::Rebuild(pool) => {
+                    info!(pool = %pool.name, why = "scheduler", "rebuilt");
+                }
+                PoolChange::Remove(name) => drop(self.pools.remove(&name)),
+                PoolChange::Update { pool, deltas } => {
+                    let served = self.pools.get(&pool.name);
+                    if let Some(Err(error)) = served.map(|s| s.update(now, &pool, deltas)) {
+                        error!(pool = %pool.name, error, "not changed");
+                    }
+                }
+            }
+        }
+    }
+
+    fn change_listeners(&mut self, changes: Vec<ListenerChange>, bound: Vec<Bound>) {
+        let mut fresh: Vec<Running> = Vec::with_capacity(bound.len());
+        for bound in bound {
+            let running = bound.start(&self.workers);
+            let (name, protocol) = (&running.config.name, running.config.protocol.name());
+            info!(listener = %name, %protocol, address = %running.address, "listening");
+            fresh.push(running);
+        }
+        for change in changes {
+            match change {
+                ListenerChange::Add(_) => {}
+                ListenerChange::Move(listener) => self.drain_one(&listener.name),
+                ListenerChange::Remove(name) => self.drain_one(&name),
+                ListenerChange::Update(listener) => self.update_one(&listener),
+            }
+        }
+        self.listeners.extend(fresh);
+    }
+
+    fn drain_one(&mut self, name: &str) {
+        for listener in &mut self.listeners {
+            if listener.config.name == name && !listener.is_draining() {
+                info!(listener = %name, address = %listener.address, "draining");
+                listener.drain();
+            }
+        }
+    }
+
+    fn update_one(&mut self, config: &config::Listener) {
+        let found = |name: &str| pool(&self.pools, name);
+        let shared = Shared {
+            pools: &found,
+            budget: &self.budget,
+        };
+        for listener in &mut self.listeners {
+            if listener.config.name == config.name && !listener.is_draining() {
+                match listener.update(config, &shared) {
+                    Ok(()) => info!(listener = %config.name, "changed"),
+                    Err(error) => error!(listener = %config.name, error, "not changed"),
+                }
+            }
+        }
+    }
+
+    fn change_admin(&mut self, bound: Option<TcpListener>) {
+        if let Some(old) = self.admin.take() {
+            old.abort();
+        }
+        self.admin = bound.map(|listener| tokio::spawn(admin::serve(listener, self.asker.clone())));
+    }
+
+    /// Keeps the figures of listeners that have ended, and lets the rest of them go.
+    fn reap(&mut self) {
+        let (over, rest) = self.listeners.drain(..).partition(Running::is_over);
+        self.listeners = rest;
+        let over: Vec<Running> = over;
+        for listener in over {
+            let figures = listener.figures();
+            let past = self.past.entry(figures.name.clone());
+            past.or_insert_with(|| snapshot::Listener::of_past(&figures))
+                .add(&figures);
+        }
+    }
+}
+
+fn pool(pools: &BTreeMap<String, Served>, name: &str) -> Option<Pool> {
+    pools.get(name).map(|served| served.pool.clone())
+}
+
+/// Workers notice the end of their drain a little late.
+const DRAIN_MARGIN: Duration = Duration::from_secs(1);

@@ -1,0 +1,115 @@
+//! A snapshot of all that is in service.
+
+use std::collections::BTreeMap;
+
+use lbcore::Outcome;
+use lbcore::backend::Admin;
+use lbcore::budget::{Budget, Resource as Kind};
+use lbcore::health::Health;
+use lbcore::pool::BackendStats;
+
+use super::{Engine, Served};
+use crate::admin::snapshot::{Backend, Listener, Pool, Resource, Snapshot};
+use crate::process;
+
+impl Engine {
+    /// What is in service, and what it has done.
+    pub(crate) fn snapshot(&mut self) -> Snapshot {
+        self.reap();
+        let pools = self.config.pools.iter();
+        let pools = pools.filter_map(|pool| Some(show(&pool.name, self.pools.get(&pool.name)?)));
+        Snapshot {
+            version: env!("CARGO_PKG_VERSION"),
+            started: self.started,
+            workers: self.workers.count(),
+            draining: self.draining,
+            reloads: self.reloads,
+            process: process::read(),
+            budget: budget(&self.budget),
+            listeners: self.listeners(),
+            pools: pools.collect(),
+        }
+    }
+
+    /// One entry a name, with all that was ever counted under it.
+    fn listeners(&self) -> Vec<Listener> {
+        let mut by_name: BTreeMap<String, Listener> = self.past.clone();
+        // Those in service come last, and so decide over what is no figure.
+        let (draining, serving): (Vec<_>, Vec<_>) = self
+            .listeners
+            .iter()
+            .partition(|listener| listener.is_draining());
+        for listener in draining.into_iter().chain(serving) {
+            let figures = listener.figures();
+            let entry = by_name.entry(figures.name.clone());
+            let sum = entry.or_insert_with(|| Listener::of_past(&figures));
+            sum.add(&figures);
+            sum.protocol = figures.protocol;
+            sum.address = figures.address;
+            sum.pools = figures.pools;
+            sum.state = figures.state;
+        }
+        by_name.into_values().collect()
+    }
+}
+
+fn budget(budget: &Budget) -> Vec<Resource> {
+    let each = |resource| {
+        let stats = budget.stats(resource);
+        Resource {
+            name: match resource {
+                Kind::Bytes => "bytes",
+                Kind::Descriptors => "descriptors",
+                Kind::Sessions => "sessions",
+                _ => "other",
+            },
+            used: stats.used,
+            limit: (stats.limit != u64::MAX).then_some(stats.limit),
+            refused: stats.refused_work,
+        }
+    };
+    Kind::ALL.into_iter().map(each).collect()
+}
+
+fn show(name: &str, served: &Served) -> Pool {
+    let stats = served.pool.stats();
+    let mut backends: Vec<Backend> = stats.iter().map(|stats| backend(served, stats)).collect();
+    backends.sort_by(|left, right| left.name.cmp(&right.name));
+    Pool {
+        name: name.into(),
+        scheduler: served.scheduler.into(),
+        backends,
+    }
+}
+
+fn backend(served: &Served, stats: &BackendStats) -> Backend {
+    let backend = &stats.backend;
+    let outcomes = Outcome::NAMES
+        .iter()
+        .copied()
+        .zip(stats.outcomes().iter().copied());
+    Backend {
+        name: backend.name.to_string(),
+        address: backend.address.to_string(),
+        weight: backend.weight.0,
+        priority: backend.priority,
+        zone: backend.zone.as_ref().map(ToString::to_string),
+        admin: match backend.admin {
+            Admin::Drain => "drain",
+            Admin::Maintenance => "maintenance",
+            _ => "ready",
+        },
+        health: match stats.health {
+            Health::Down => "down",
+            Health::Unknown => "unknown",
+            Health::Up => "up",
+        },
+        ejected: stats.ejected_until.is_some(),
+        share: stats.share,
+        picks: stats.acquired(),
+        active: stats.in_flight(),
+        outcomes: outcomes.collect(),
+        probes: served.probes(backend.id),
+        mean_latency: stats.mean_latency().map(|mean| mean.as_secs_f64()),
+    }
+}
