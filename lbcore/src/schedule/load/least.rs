@@ -3,6 +3,56 @@
 use super::heap::IndexedHeap;
 use crate::schedule::{Candidates, Start, Tier};
 
+/// Makes a scheduler of a type with a method `key(&self, Standing) -> K`: the least key is next.
+///
+/// A macro, as a blanket implementation would meet the one for everything that places by a key.
+macro_rules! least_by_key {
+    ($scheduler:ty, $key:ty) => {
+        impl $crate::schedule::Scheduler for $scheduler {
+            type Plan = ();
+            type Cursor = $crate::schedule::parts::Least<$key>;
+
+            fn observes(&self) -> bool {
+                true
+            }
+
+            fn plan(&self, _: &$crate::schedule::Tier, _: Option<&()>) {}
+
+            fn cursor(
+                &self,
+                _: &(),
+                tier: &$crate::schedule::Tier,
+                start: $crate::schedule::Start<'_, Self::Cursor>,
+            ) -> Self::Cursor {
+                Self::Cursor::new(tier, &start, |standing| self.key(standing))
+            }
+
+            #[inline]
+            fn pick(
+                &self,
+                _: &(),
+                cursor: &mut Self::Cursor,
+                candidates: &$crate::schedule::Candidates<'_>,
+            ) -> Option<usize> {
+                cursor.pick(candidates)
+            }
+
+            #[inline]
+            fn observe(
+                &self,
+                _: &(),
+                cursor: &mut Self::Cursor,
+                position: usize,
+                load: &$crate::schedule::Load,
+            ) {
+                cursor.observe(position, load.in_flight, |standing| self.key(standing));
+            }
+        }
+    };
+}
+
+pub(super) use least_by_key;
+
 /// A worker's backends by load, the least loaded on top.
 ///
 /// Exact per worker: it knows every session of its own worker and none of the others'.

@@ -1,8 +1,7 @@
 //! The backend with the fewest sessions under way.
 
-use super::least::{Least, Standing};
+use super::least::{Standing, least_by_key};
 use super::ratio::Ratio;
-use crate::schedule::{Candidates, Load, Scheduler, Start, Tier};
 
 /// Sends a session to the backend with the fewest sessions under way, or the fewest for its weight.
 ///
@@ -49,35 +48,7 @@ impl LeastConnections {
     }
 }
 
-impl Scheduler for LeastConnections {
-    type Plan = ();
-    type Cursor = Least<Ratio>;
-
-    fn observes(&self) -> bool {
-        true
-    }
-
-    fn plan(&self, _tier: &Tier, _previous: Option<&()>) {}
-
-    fn cursor(&self, _: &(), tier: &Tier, start: Start<'_, Self::Cursor>) -> Self::Cursor {
-        Least::new(tier, &start, |standing| self.key(standing))
-    }
-
-    #[inline]
-    fn pick(
-        &self,
-        _: &(),
-        cursor: &mut Self::Cursor,
-        candidates: &Candidates<'_>,
-    ) -> Option<usize> {
-        cursor.pick(candidates)
-    }
-
-    #[inline]
-    fn observe(&self, _: &(), cursor: &mut Self::Cursor, position: usize, load: &Load) {
-        cursor.observe(position, load.in_flight, |standing| self.key(standing));
-    }
-}
+least_by_key!(LeastConnections, Ratio);
 
 impl LeastConnections {
     fn key(&self, standing: Standing) -> Ratio {

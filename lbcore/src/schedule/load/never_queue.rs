@@ -1,8 +1,7 @@
 //! An idle backend if there is one.
 
-use super::least::{Least, Standing};
+use super::least::{Standing, least_by_key};
 use super::ratio::Ratio;
-use crate::schedule::{Candidates, Load, Scheduler, Start, Tier};
 
 /// Sends a session to an idle backend, the strongest first; with none idle, where it waits least.
 ///
@@ -33,35 +32,7 @@ use crate::schedule::{Candidates, Load, Scheduler, Start, Tier};
 #[expect(clippy::exhaustive_structs, reason = "it has nothing to set")]
 pub struct NeverQueue;
 
-impl Scheduler for NeverQueue {
-    type Plan = ();
-    type Cursor = Least<(bool, Ratio)>;
-
-    fn observes(&self) -> bool {
-        true
-    }
-
-    fn plan(&self, _tier: &Tier, _previous: Option<&()>) {}
-
-    fn cursor(&self, _: &(), tier: &Tier, start: Start<'_, Self::Cursor>) -> Self::Cursor {
-        Least::new(tier, &start, |standing| self.key(standing))
-    }
-
-    #[inline]
-    fn pick(
-        &self,
-        _: &(),
-        cursor: &mut Self::Cursor,
-        candidates: &Candidates<'_>,
-    ) -> Option<usize> {
-        cursor.pick(candidates)
-    }
-
-    #[inline]
-    fn observe(&self, _: &(), cursor: &mut Self::Cursor, position: usize, load: &Load) {
-        cursor.observe(position, load.in_flight, |standing| self.key(standing));
-    }
-}
+least_by_key!(NeverQueue, (bool, Ratio));
 
 impl NeverQueue {
     #[expect(

@@ -1,8 +1,8 @@
 //! The strongest backend until it has as many sessions as its weight.
 
-use super::least::{Least, Standing};
+use super::least::{Standing, least_by_key};
 use super::ratio::Ratio;
-use crate::schedule::{Candidate, Candidates, Load, Scheduler, Start, Tier};
+use crate::schedule::Candidate;
 
 /// Fills the backend of the greatest weight with as many sessions as its weight, then the next.
 ///
@@ -35,35 +35,7 @@ use crate::schedule::{Candidate, Candidates, Load, Scheduler, Start, Tier};
 #[expect(clippy::exhaustive_structs, reason = "it has nothing to set")]
 pub struct Overflow;
 
-impl Scheduler for Overflow {
-    type Plan = ();
-    type Cursor = Least<(bool, Ratio)>;
-
-    fn observes(&self) -> bool {
-        true
-    }
-
-    fn plan(&self, _tier: &Tier, _previous: Option<&()>) {}
-
-    fn cursor(&self, _: &(), tier: &Tier, start: Start<'_, Self::Cursor>) -> Self::Cursor {
-        Least::new(tier, &start, |standing| self.key(standing))
-    }
-
-    #[inline]
-    fn pick(
-        &self,
-        _: &(),
-        cursor: &mut Self::Cursor,
-        candidates: &Candidates<'_>,
-    ) -> Option<usize> {
-        cursor.pick(candidates)
-    }
-
-    #[inline]
-    fn observe(&self, _: &(), cursor: &mut Self::Cursor, position: usize, load: &Load) {
-        cursor.observe(position, load.in_flight, |standing| self.key(standing));
-    }
-}
+least_by_key!(Overflow, (bool, Ratio));
 
 impl Overflow {
     #[expect(

@@ -1,8 +1,7 @@
 //! The backend on which one more session would wait least.
 
-use super::least::{Least, Standing};
+use super::least::{Standing, least_by_key};
 use super::ratio::Ratio;
-use crate::schedule::{Candidates, Load, Scheduler, Start, Tier};
 
 /// Sends a session where it would wait least: the fewest sessions, itself included, for the weight.
 ///
@@ -32,35 +31,7 @@ use crate::schedule::{Candidates, Load, Scheduler, Start, Tier};
 #[expect(clippy::exhaustive_structs, reason = "it has nothing to set")]
 pub struct ShortestExpectedDelay;
 
-impl Scheduler for ShortestExpectedDelay {
-    type Plan = ();
-    type Cursor = Least<Ratio>;
-
-    fn observes(&self) -> bool {
-        true
-    }
-
-    fn plan(&self, _tier: &Tier, _previous: Option<&()>) {}
-
-    fn cursor(&self, _: &(), tier: &Tier, start: Start<'_, Self::Cursor>) -> Self::Cursor {
-        Least::new(tier, &start, |standing| self.key(standing))
-    }
-
-    #[inline]
-    fn pick(
-        &self,
-        _: &(),
-        cursor: &mut Self::Cursor,
-        candidates: &Candidates<'_>,
-    ) -> Option<usize> {
-        cursor.pick(candidates)
-    }
-
-    #[inline]
-    fn observe(&self, _: &(), cursor: &mut Self::Cursor, position: usize, load: &Load) {
-        cursor.observe(position, load.in_flight, |standing| self.key(standing));
-    }
-}
+least_by_key!(ShortestExpectedDelay, Ratio);
 
 impl ShortestExpectedDelay {
     #[expect(
