@@ -8,7 +8,6 @@ use harness::host::free_address;
 use harness::procfs::Protocol;
 use harness::server::{Behaviour, Server};
 use harness::wait::PATIENCE;
-use rustix::process::Signal;
 use tokio::net::UdpSocket;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
@@ -68,12 +67,12 @@ async fn a_listener_that_moves_or_goes_keeps_what_it_has_counted() {
     let (front, other) = (free_address(), free_address());
     let clb = serve("front", "tcp", front, server.address(), "");
     speak(front, 1_000).await;
-    reload(&clb, &pair("front", "tcp", other, server.address(), ""), 1);
+    clb.reload(&pair("front", "tcp", other, server.address(), ""), 1);
     speak(other, 10_000).await;
     assert_bytes(&clb, "front", 11_000, 11_000);
 
     let file = pair("side", "tcp", front, server.address(), "");
-    reload(&clb, &file, 2);
+    clb.reload(&file, 2);
     speak(front, 500).await;
     assert_bytes(&clb, "front", 11_000, 11_000);
     assert_bytes(&clb, "side", 500, 500);
@@ -86,14 +85,6 @@ fn serve(name: &str, protocol: &str, front: SocketAddr, back: SocketAddr, rest: 
         _ => Protocol::Tcp,
     };
     Clb::start(2, &file).serves(protocol, front)
-}
-
-#[track_caller]
-fn reload(clb: &Clb, file: &str, times: u32) {
-    clb.rewrite(2, file);
-    clb.process().signal(Signal::HUP);
-    let labels = [("result", "applied")];
-    clb.await_figure("clb_config_reloads_total", &labels, times.into());
 }
 
 async fn speak(address: SocketAddr, bytes: usize) {

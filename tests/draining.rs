@@ -10,7 +10,6 @@ use harness::procfs::Protocol;
 use harness::server::{Behaviour, Server};
 use harness::steady::{Load, assert_none_failed};
 use harness::wait::{PATIENCE, eventually};
-use rustix::process::Signal;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_draining_backend_keeps_its_sessions_and_gets_no_new_one() {
@@ -70,7 +69,7 @@ async fn a_drained_backend_can_be_shut_down_and_comes_back_ready() {
     assert_eq!(tried, 0.0);
 
     let leaving = Server::tcp_at(address, Behaviour::Named("a".into()));
-    reload(&clb, &file(front, &leaving, &staying, Some("")), 2);
+    clb.reload(&file(front, &leaving, &staying, Some("")), 2);
     let load = Load::of_short_sessions(front, 4, 1_000);
     eventually(PATIENCE, "a takes sessions again", || leaving.bytes() > 0);
     load.await_more(20);
@@ -145,7 +144,7 @@ impl Scene {
     #[track_caller]
     fn reload(&self, said: Option<&str>, times: u32) {
         let file = file(self.front, &self.leaving, &self.staying, said);
-        reload(&self.clb, &file, times);
+        self.clb.reload(&file, times);
     }
 
     fn probes(&self, backend: &str) -> f64 {
@@ -190,13 +189,4 @@ fn file(front: SocketAddr, leaving: &Server, staying: &Server, said: Option<&str
     file + &format!(
         "[[listener]]\nname = \"front\"\nprotocol = \"tcp\"\nlisten = \"{front}\"\npool = \"web\"\n"
     )
-}
-
-/// Has `file` read, and waits until it is put to use; it is the `times`th that is.
-#[track_caller]
-fn reload(clb: &Clb, file: &str, times: u32) {
-    clb.rewrite(2, file);
-    clb.process().signal(Signal::HUP);
-    let labels = [("result", "applied")];
-    clb.await_figure("clb_config_reloads_total", &labels, times.into());
 }

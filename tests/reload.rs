@@ -23,7 +23,7 @@ async fn fifty_reloads_under_load_reset_no_connection_and_fail_no_request() {
     let long = Load::of_long_sessions(front, 12, 3_000);
     long.await_more(100);
     for step in 1..=50 {
-        reload(&clb, &web(&servers, front, step), step);
+        clb.reload(&web(&servers, front, step), step);
         short.await_more(5);
     }
     let (short, long) = (short.stop().await, long.stop().await);
@@ -81,7 +81,7 @@ async fn a_bad_file_changes_nothing_and_is_logged() {
     }
     assert_none_failed(&load.stop().await);
 
-    reload(&clb, &changed, 1);
+    clb.reload(&changed, 1);
     assert_ne!(weight("a"), before);
 }
 
@@ -94,7 +94,7 @@ async fn a_listener_that_goes_drains_and_a_new_one_serves() {
     let mut kept = Client::connect(old, 1).await.unwrap();
     kept.exchange(1_000).await.unwrap();
 
-    reload(&clb, &pair("new", "tcp", new, server.address(), ""), 1);
+    clb.reload(&pair("new", "tcp", new, server.address(), ""), 1);
     let mut fresh = Client::connect(new, 2).await.unwrap();
     fresh.exchange(1_000).await.unwrap();
     eventually(PATIENCE, "the old port is closed", || {
@@ -213,13 +213,4 @@ fn web(servers: &[Server], front: SocketAddr, step: u32) -> String {
     )
     .expect("a string takes text");
     file
-}
-
-/// Has `file` read, and waits until it is put to use; it is the `times`th that is.
-#[track_caller]
-fn reload(clb: &Clb, file: &str, times: u32) {
-    clb.rewrite(2, file);
-    clb.process().signal(Signal::HUP);
-    let labels = [("result", "applied")];
-    clb.await_figure("clb_config_reloads_total", &labels, times.into());
 }

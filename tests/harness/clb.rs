@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use rustix::process::Signal;
+
 use crate::host;
 use crate::metrics::Metrics;
 use crate::process::{Launch, Process};
@@ -66,6 +68,15 @@ impl Clb {
     pub fn rewrite(&self, workers: usize, sections: &str) {
         let text = file(workers, self.admin, sections);
         self.process.dir().write(FILE, &text);
+    }
+
+    /// Has it read `sections`, for two workers, and waits until that is the `times`th file applied.
+    #[track_caller]
+    pub fn reload(&self, sections: &str, times: u32) {
+        self.rewrite(2, sections);
+        self.process.signal(Signal::HUP);
+        let labels = [("result", "applied")];
+        self.await_figure("clb_config_reloads_total", &labels, times.into());
     }
 
     /// All its figures now.
