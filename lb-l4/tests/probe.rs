@@ -58,6 +58,16 @@ fn is_pass(outcome: ProbeOutcome) -> bool {
 }
 
 #[test]
+fn a_kind_that_is_another_runners_fails_and_does_not_pass_by_less() {
+    run(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let unknown = ProbeOutcome::Fail(ProbeFailure::Io);
+        assert_eq!(outcome(address, ProbeKind::Custom).await, unknown);
+    });
+}
+
+#[test]
 fn a_connect_passes_where_somebody_listens_and_is_refused_elsewhere() {
     run(async {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

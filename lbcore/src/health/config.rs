@@ -9,6 +9,9 @@ use thiserror::Error;
 #[non_exhaustive]
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub enum ProbeKind {
+    /// What the runner was told to do, over and above what this crate has words for: `lb_l7::probe`
+    /// sends HTTP. A runner that was told nothing of the kind fails the probe.
+    Custom,
     /// Passes when a TCP connection is made, and closes it.
     #[default]
     TcpConnect,

@@ -54,9 +54,9 @@ use state::State;
 /// [`Instant::ZERO`], whenever it is done.
 ///
 /// A pool does nothing by itself. One that carries traffic wants somebody to drive it, health check
-/// or none: `lb_l4::probe::run_until`, or a loop of [`poll_timeout`](Self::poll_timeout),
-/// [`handle_timeout`](Self::handle_timeout) and [`poll_probe`](Self::poll_probe). Undriven, shares
-/// stop growing, ejections neither begin nor end, and slots of removed backends are not freed.
+/// or none: `lb_l4::probe::run_until`, `lb_l7::probe::run_until`, or a loop of
+/// [`poll_timeout`](Self::poll_timeout), [`handle_timeout`](Self::handle_timeout) and
+/// [`poll_probe`](Self::poll_probe). Undriven, shares stop growing, ejections neither begin nor end, and slots of removed backends are not freed.
 ///
 /// # Examples
 ///
