@@ -3,6 +3,8 @@
 
 mod body;
 mod clock;
+pub mod cookie;
 pub mod h1;
+pub mod headers;
 
 pub use body::{BodyLength, Frame};
