@@ -6,5 +6,7 @@ mod clock;
 pub mod cookie;
 pub mod h1;
 pub mod headers;
+pub mod router;
 
 pub use body::{BodyLength, Frame};
+pub use router::Router;
