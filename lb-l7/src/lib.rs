@@ -1,12 +1,16 @@
 //! Proxies HTTP and HTTPS.
 #![forbid(unsafe_code)]
 
+pub mod access_log;
 mod body;
 mod clock;
 pub mod cookie;
 pub mod h1;
 pub mod headers;
+pub mod report;
 pub mod router;
+pub mod stats;
 
 pub use body::{BodyLength, Frame};
+pub use report::{Report, Termination};
 pub use router::Router;
