@@ -10,6 +10,8 @@ pub mod headers;
 pub mod report;
 pub mod router;
 pub mod stats;
+#[cfg(feature = "tls")]
+pub mod tls;
 
 pub use body::{BodyLength, Frame};
 pub use report::{Report, Termination};
