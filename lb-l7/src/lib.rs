@@ -12,7 +12,9 @@ pub mod router;
 pub mod stats;
 #[cfg(feature = "tls")]
 pub mod tls;
+pub mod upstream;
 
 pub use body::{BodyLength, Frame};
 pub use report::{Report, Termination};
 pub use router::Router;
+pub use upstream::Upstream;
