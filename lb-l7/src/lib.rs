@@ -6,6 +6,7 @@ mod body;
 mod clock;
 pub mod cookie;
 pub mod h1;
+pub mod h2_guard;
 pub mod headers;
 pub mod report;
 pub mod router;
