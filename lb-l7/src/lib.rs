@@ -4,6 +4,8 @@
 pub mod access_log;
 mod body;
 mod clock;
+#[cfg(feature = "compress")]
+pub mod compress;
 pub mod cookie;
 pub mod h1;
 pub mod h2_guard;
