@@ -10,6 +10,7 @@ pub mod cookie;
 pub mod h1;
 pub mod h2_guard;
 pub mod headers;
+pub mod limit;
 pub mod report;
 pub mod router;
 pub mod stats;
