@@ -3,6 +3,7 @@
 
 pub mod access_log;
 mod body;
+pub mod client;
 mod clock;
 #[cfg(feature = "compress")]
 pub mod compress;
@@ -34,6 +35,7 @@ mod websocket;
 mod worker;
 
 pub use body::{BodyLength, Frame};
+pub use client::Client;
 pub use filter::{Decision, Filter};
 pub use peer::Peer;
 pub use proxy::HttpProxy;
