@@ -22,7 +22,7 @@ impl Demo {
     ///
     /// # Errors
     ///
-    /// Those of `bind(2)` on loopback.
+    /// Those of `bind(2)` on loopback, and of a system without random bytes.
     pub(crate) async fn start() -> io::Result<Self> {
         let (mut streams, mut datagrams) = (Vec::new(), Vec::new());
         for name in NAMES {
@@ -39,7 +39,15 @@ impl Demo {
             Ok(bound) => bound.local_addr()?,
             Err(_) => UdpSocket::bind(LOOPBACK).await?.local_addr()?,
         };
-        let text = file(admin, tcp, udp, &streams.join(", "), &datagrams.join(", "));
+        let at = Places {
+            admin,
+            tcp,
+            udp,
+            http: free(HTTP).await?,
+            https: free(HTTPS).await?,
+        };
+        let (streams, datagrams) = (streams.join(", "), datagrams.join(", "));
+        let text = file(at, &streams, &datagrams, &certificate()?);
         Ok(Self { text, admin })
     }
 
@@ -66,7 +74,13 @@ impl Demo {
                 .map(ToString::to_string)
                 .unwrap_or_default()
         };
-        let text = welcome(&at("web"), &at("echo"), &self.admin.to_string());
+        let text = welcome(&Places {
+            admin: self.admin.to_string(),
+            tcp: at("web"),
+            udp: at("echo"),
+            http: at("http"),
+            https: at("https"),
+        });
         io::stdout().write_all(text.as_bytes())
     }
 }
@@ -84,13 +98,24 @@ async fn free(wanted: &str) -> io::Result<SocketAddr> {
     bound.local_addr()
 }
 
-fn file(
-    admin: SocketAddr,
-    tcp: SocketAddr,
-    udp: SocketAddr,
-    streams: &str,
-    datagrams: &str,
-) -> String {
+/// Where everything of the demonstration is.
+#[derive(Clone, Copy, Debug)]
+struct Places<A> {
+    admin: A,
+    tcp: A,
+    udp: A,
+    http: A,
+    https: A,
+}
+
+fn file(at: Places<SocketAddr>, streams: &str, datagrams: &str, certificate: &str) -> String {
+    let Places {
+        admin,
+        tcp,
+        udp,
+        http,
+        https,
+    } = at;
     format!(
         "drain_timeout = \"2s\"\n[admin]\nlisten = \"{admin}\"\n\
          [[pool]]\nname = \"web\"\nscheduler = \"round-robin\"\nbackends = [{streams}]\n\
@@ -99,11 +124,31 @@ fn file(
          health = {{ kind = \"udp-exchange\", send = \"ping\", expect = \"ping\" }}\n\
          [[listener]]\nname = \"web\"\nprotocol = \"tcp\"\nlisten = \"{tcp}\"\npool = \"web\"\n\
          [[listener]]\nname = \"echo\"\nprotocol = \"udp\"\nlisten = \"{udp}\"\npool = \"echo\"\n\
-         idle_timeout = \"10s\"\n"
+         idle_timeout = \"10s\"\n\
+         [[listener]]\nname = \"http\"\nprotocol = \"http\"\nlisten = \"{http}\"\npool = \"web\"\n\
+         rule = [{{ path = \"/clb\", respond = {{ status = 200, body = \"balanced\\n\" }} }}]\n\
+         [[listener]]\nname = \"https\"\nprotocol = \"https\"\nlisten = \"{https}\"\npool = \"web\"\n\
+         certificates = [{certificate}]\n"
     )
 }
 
-fn welcome(tcp: &str, udp: &str, admin: &str) -> String {
+/// A certificate that nobody has signed, for whoever asks for this machine by name or address.
+fn certificate() -> io::Result<String> {
+    let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
+    let made = rcgen::generate_simple_self_signed(names).map_err(io::Error::other)?;
+    let (cert, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+    // Literal texts of TOML: PEM has no quotes.
+    Ok(format!("{{ cert = '''\n{cert}''', key = '''\n{key}''' }}"))
+}
+
+fn welcome(at: &Places<String>) -> String {
+    let Places {
+        admin,
+        tcp,
+        udp,
+        http,
+        https,
+    } = at;
     let (host, port) = tcp.rsplit_once(':').unwrap_or((tcp, ""));
     let (udp_host, udp_port) = udp.rsplit_once(':').unwrap_or((udp, ""));
     // Each comment stands in one column, whatever the ports.
@@ -117,6 +162,14 @@ fn welcome(tcp: &str, udp: &str, admin: &str) -> String {
             format!("echo hello | nc -u -w1 {udp_host} {udp_port}"),
             "# hello",
         ),
+        (
+            format!("curl http://{http}/ http://{http}/clb"),
+            "# a, b or c, then clb itself",
+        ),
+        (
+            format!("curl -k https://{https}/"),
+            "# the same over TLS and HTTP/2",
+        ),
         (format!("curl http://{admin}/status"), "# all of it as JSON"),
     ];
     let width = tries.iter().map(|(command, _)| command.len()).max();
@@ -125,12 +178,14 @@ fn welcome(tcp: &str, udp: &str, admin: &str) -> String {
         .iter()
         .map(|(command, comment)| format!("  {command:width$}  {comment}\n"))
         .collect();
-    let places = [tcp, udp, admin].map(str::len);
+    let places = [tcp, udp, http, https, admin].map(String::len);
     let place = places.into_iter().max().unwrap_or_default();
     format!(
         "clb {version}: a demonstration on loopback; `clb --help` tells how to serve a file.\n\n\
          \x20 tcp    {tcp:place$}  round-robin over a, b and c, which answer HTTP and echo all else\n\
          \x20 udp    {udp:place$}  round-robin over a, b and c, which echo\n\
+         \x20 http   {http:place$}  the same a, b and c, request by request\n\
+         \x20 https  {https:place$}  and over TLS, by a certificate made just now\n\
          \x20 admin  {admin:place$}  /metrics and /status\n\n\
          Try:\n{tries}\n\
          Ctrl-C drains and ends it.\n",
@@ -148,7 +203,7 @@ async fn answer_all(name: &'static str, listener: TcpListener) {
 async fn answer(name: &str, mut stream: TcpStream) -> io::Result<()> {
     let mut bytes = vec![0; 16 * 1024];
     let mut length = stream.read(&mut bytes).await?;
-    if bytes.starts_with(b"GET ") {
+    if bytes.get(..length).is_some_and(is_request) {
         let body = format!("{name}\n");
         let head = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nConnection: close\r\n";
         let text = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());
@@ -160,6 +215,12 @@ async fn answer(name: &str, mut stream: TcpStream) -> io::Result<()> {
         length = stream.read(&mut bytes).await?;
     }
     stream.shutdown().await
+}
+
+/// Whether these bytes begin with the first line of a request (RFC 9112, 3).
+fn is_request(bytes: &[u8]) -> bool {
+    let line = bytes.split(|byte| *byte == b'\r').next();
+    line.is_some_and(|line| line.ends_with(b" HTTP/1.1"))
 }
 
 async fn echo_datagrams(socket: UdpSocket) {
@@ -184,6 +245,8 @@ const LOOPBACK: &str = "127.0.0.1:0";
 const ADMIN: &str = "127.0.0.1:9000";
 const TCP: &str = "127.0.0.1:18209";
 const UDP: &str = "127.0.0.1:18210";
+const HTTP: &str = "127.0.0.1:18211";
+const HTTPS: &str = "127.0.0.1:18212";
 
 #[cfg(test)]
 mod tests {
@@ -196,7 +259,7 @@ mod tests {
         assert_eq!(parsed.warnings, []);
         assert_eq!(
             (parsed.config.pools.len(), parsed.config.listeners.len()),
-            (2, 2)
+            (2, 4)
         );
     }
 
@@ -220,20 +283,34 @@ mod tests {
 
     #[test]
     fn the_comments_of_the_welcome_stand_in_one_column() {
-        let text = welcome("127.0.0.1:1", "127.0.0.1:65535", "127.0.0.1:9000");
+        let text = welcome(&Places {
+            admin: "127.0.0.1:9000".into(),
+            tcp: "127.0.0.1:1".into(),
+            udp: "127.0.0.1:65535".into(),
+            http: "127.0.0.1:80".into(),
+            https: "127.0.0.1:443".into(),
+        });
         let columns: Vec<_> = text.lines().filter_map(|line| line.find('#')).collect();
-        assert_eq!(columns.len(), 4, "{text}");
+        assert_eq!(columns.len(), 6, "{text}");
         assert!(columns.iter().all(|column| *column == columns[0]), "{text}");
     }
 
     #[test]
     fn the_welcome_names_every_address_and_command() {
-        let text = welcome("127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3");
+        let text = welcome(&Places {
+            admin: "127.0.0.1:3".into(),
+            tcp: "127.0.0.1:1".into(),
+            udp: "127.0.0.1:2".into(),
+            http: "127.0.0.1:4".into(),
+            https: "127.0.0.1:5".into(),
+        });
         for part in [
             "http://127.0.0.1:1/",
             "nc -N 127.0.0.1 1 ",
             "nc -u -w1 127.0.0.1 2 ",
             "http://127.0.0.1:3/status",
+            "curl http://127.0.0.1:4/ http://127.0.0.1:4/clb ",
+            "curl -k https://127.0.0.1:5/ ",
         ] {
             assert!(text.contains(part), "{part}: {text}");
         }

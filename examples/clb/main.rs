@@ -1,4 +1,4 @@
-//! clb: balances TCP, UDP and TLS from one TOML file.
+//! clb: balances TCP, UDP, TLS, HTTP and HTTPS from one TOML file.
 //!
 //! ```text
 //! cli ── config ── reload ──▶ engine ──▶ admin
@@ -24,6 +24,9 @@ use cli::Command;
 use run::Failure;
 use tokio::runtime::Builder;
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 fn main() -> ExitCode {
     let command = match Command::parse(std::env::args_os().skip(1)) {
@@ -52,14 +55,27 @@ fn check(file: &Path) -> Result<(), Failure> {
 }
 
 fn serve(file: Option<std::path::PathBuf>, log: LevelFilter) -> Result<(), Failure> {
-    tracing_subscriber::fmt()
-        .with_max_level(log)
+    let lines = tracing_subscriber::fmt::layer()
         .with_target(false)
         .with_ansi(io::stderr().is_terminal())
-        .with_writer(io::stderr)
+        .with_writer(io::stderr);
+    tracing_subscriber::registry()
+        .with(lines)
+        .with(told_of(log))
         .init();
     let runtime = Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(run::serve(file))
+}
+
+/// Who may say how much. A codec warns of every odd frame of a client, who could fill a disk with
+/// these lines: what clients do is counted, and told only to who asks for more than usual.
+fn told_of(log: LevelFilter) -> Targets {
+    let codec = if log > LevelFilter::INFO {
+        log
+    } else {
+        log.min(LevelFilter::ERROR)
+    };
+    Targets::new().with_default(log).with_target("h2", codec)
 }
 
 fn said(text: &str) -> Result<(), Failure> {
@@ -73,5 +89,32 @@ fn told(failure: &Failure) -> ExitCode {
     match failure {
         Failure::Cannot(_) => ExitCode::from(1),
         Failure::Mistakes(_) => ExitCode::from(2),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::Level;
+
+    use super::*;
+
+    #[test]
+    fn what_clients_do_to_a_codec_is_told_only_to_who_asks_for_more_than_usual() {
+        for (log, codec) in [
+            (LevelFilter::OFF, LevelFilter::OFF),
+            (LevelFilter::INFO, LevelFilter::ERROR),
+            (LevelFilter::DEBUG, LevelFilter::DEBUG),
+        ] {
+            let told = told_of(log);
+            for level in [Level::ERROR, Level::WARN, Level::INFO, Level::DEBUG] {
+                assert_eq!(told.would_enable("clb::run", &level), level <= log);
+                let frames = "h2::proto::ping_pong";
+                assert_eq!(
+                    told.would_enable(frames, &level),
+                    level <= codec,
+                    "{log} {level}"
+                );
+            }
+        }
     }
 }

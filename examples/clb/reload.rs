@@ -34,6 +34,8 @@ pub(crate) enum PoolChange {
         pool: Pool,
         /// What becomes of its backends.
         deltas: Vec<Delta>,
+        /// Whether http reaches them in another way: connections are made anew.
+        rewires: bool,
     },
 }
 
@@ -53,14 +55,7 @@ pub(crate) enum ListenerChange {
 /// What is to be done to get from `old` to `new`.
 pub(crate) fn changes(old: &Config, new: &Config) -> Changes {
     let pools = pools(&old.pools, &new.pools);
-    let rebuilt: BTreeSet<&str> = pools
-        .iter()
-        .filter_map(|change| match change {
-            PoolChange::Rebuild(pool) => Some(pool.name.as_str()),
-            _ => None,
-        })
-        .collect();
-    let listeners = listeners(&old.listeners, &new.listeners, &rebuilt);
+    let listeners = listeners(&old.listeners, &new.listeners, &pools);
     let restart = [
         ("workers", old.workers != new.workers),
         ("budget", old.budget != new.budget),
@@ -88,6 +83,7 @@ fn pools(old: &[Pool], new: &[Pool]) -> Vec<PoolChange> {
             }
             Some(before) => Some(PoolChange::Update {
                 deltas: backends(&before.backends, &pool.backends),
+                rewires: before.upstream != pool.upstream,
                 pool: pool.clone(),
             }),
         })
@@ -115,7 +111,17 @@ fn backends(old: &[Backend], new: &[Backend]) -> Vec<Delta> {
     gone.chain(come).collect()
 }
 
-fn listeners(old: &[Listener], new: &[Listener], rebuilt: &BTreeSet<&str>) -> Vec<ListenerChange> {
+fn listeners(old: &[Listener], new: &[Listener], pools: &[PoolChange]) -> Vec<ListenerChange> {
+    let named = |listener: &Listener| {
+        let used = listener.target.pools();
+        pools.iter().any(|change| match change {
+            PoolChange::Rebuild(pool) => used.contains(pool.name.as_str()),
+            PoolChange::Update { pool, rewires, .. } => {
+                *rewires && listener.protocol.is_http() && used.contains(pool.name.as_str())
+            }
+            PoolChange::Add(_) | PoolChange::Remove(_) => false,
+        })
+    };
     let before: BTreeMap<&str, &Listener> = old.iter().map(|l| (l.name.as_str(), l)).collect();
     let mut changes: Vec<ListenerChange> = new
         .iter()
@@ -124,9 +130,7 @@ fn listeners(old: &[Listener], new: &[Listener], rebuilt: &BTreeSet<&str>) -> Ve
             Some(before) if !same_sockets(before, listener) => {
                 Some(ListenerChange::Move(listener.clone()))
             }
-            Some(before) if *before == listener && listener.target.pools().is_disjoint(rebuilt) => {
-                None
-            }
+            Some(before) if *before == listener && !named(listener) => None,
             Some(_) => Some(ListenerChange::Update(listener.clone())),
         })
         .collect();
@@ -139,8 +143,11 @@ fn listeners(old: &[Listener], new: &[Listener], rebuilt: &BTreeSet<&str>) -> Ve
 
 /// Whether the sockets of `old` serve `new` as well: TLS is passed through over the sockets of TCP.
 fn same_sockets(old: &Listener, new: &Listener) -> bool {
-    let datagrams = |listener: &Listener| listener.protocol == Protocol::Udp;
-    old.listen == new.listen && datagrams(old) == datagrams(new)
+    let kind = |listener: &Listener| match listener.protocol {
+        Protocol::Tls => Protocol::Tcp,
+        other => other,
+    };
+    old.listen == new.listen && kind(old) == kind(new)
 }
 
 #[cfg(test)]
@@ -156,9 +163,14 @@ mod tests {
             PoolChange::Add(pool) => format!("+{}", pool.name),
             PoolChange::Rebuild(pool) => format!("!{}", pool.name),
             PoolChange::Remove(name) => format!("-{name}"),
-            PoolChange::Update { pool, deltas } => {
+            PoolChange::Update {
+                pool,
+                deltas,
+                rewires,
+            } => {
                 let deltas: Vec<String> = deltas.iter().map(delta).collect();
-                format!("~{}[{}]", pool.name, deltas.join(" "))
+                let rewires = if *rewires { "=" } else { "" };
+                format!("~{}{rewires}[{}]", pool.name, deltas.join(" "))
             }
         });
         let listeners = changes.listeners.iter().map(|change| match change {
@@ -234,6 +246,26 @@ pool = "web"
     }
 
     #[test]
+    fn another_question_of_probes_touches_no_backend_and_no_listener() {
+        let checked = |health: &str| {
+            let to = format!(
+                "\nhealth = {{ kind = \"http\", {health} }}\n[[listener]]\nname = \"front\""
+            );
+            OLD.replace("\n[[listener]]\nname = \"front\"", &to)
+        };
+        let known = checked("path = \"/a\"");
+        assert_eq!(told(OLD, &known), "~web[]");
+        assert_eq!(told(&known, &known), "");
+        for other in [
+            "path = \"/b\"",
+            "path = \"/a\", body = \"x\"",
+            "path = \"/a\", tls = false",
+        ] {
+            assert_eq!(told(&known, &checked(other)), "~web[]", "{other}");
+        }
+    }
+
+    #[test]
     fn another_scheduler_is_another_pool_and_every_listener_of_it_is_told() {
         let other = OLD.replace("\"random\"", "\"round-robin\"");
         assert_eq!(told(OLD, &other), "!web ~front ~side");
@@ -266,6 +298,42 @@ pool = "web"
         assert_eq!(told(OLD, &swapped), ">front >side");
         let target = format!("{OLD}{OTHER}").replacen("pool = \"web\"", "pool = \"other\"", 1);
         assert_eq!(told(OLD, &target), "+other ~front");
+    }
+
+    #[test]
+    fn another_way_to_backends_is_told_to_listeners_of_http_alone() {
+        let http = OLD.replace("\"tcp\"", "\"http\"");
+        let h2 = |text: &str| text.replace("scheduler =", "protocol = \"h2\"\nscheduler =");
+        assert_eq!(told(&http, &h2(&http)), "~web=[] ~front");
+        assert_eq!(told(OLD, &h2(OLD)), "~web=[]");
+        let rules = |pool: &str| {
+            let rule = format!("rule = [{{ path = \"/x\", pool = \"{pool}\" }}]\n[[listener]]");
+            format!("{http}{OTHER}").replacen(
+                "[[listener]]\nname = \"side\"",
+                &format!("{rule}\nname = \"side\""),
+                1,
+            )
+        };
+        assert_eq!(told(&rules("web"), &rules("other")), "~front");
+        let both = rules("other");
+        let other = both.replace(
+            "name = \"other\"",
+            "name = \"other\"\nconnections = { max_idle = 1 }",
+        );
+        assert_eq!(told(&both, &other), "~other=[] ~front", "by a rule");
+    }
+
+    #[test]
+    fn requests_and_sessions_have_sockets_of_their_own() {
+        let http = OLD.replace("\"tcp\"", "\"http\"");
+        assert_eq!(told(OLD, &http), ">front");
+        assert_eq!(told(&http, OLD), ">front");
+        let rule = http.replacen(
+            "pool = \"web\"",
+            "pool = \"web\"\nrule = [{ path = \"/x\", respond = { status = 200 } }]",
+            1,
+        );
+        assert_eq!(told(&http, &rule), "~front");
     }
 
     #[test]

@@ -4,9 +4,10 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
+use std::time::Duration;
 
 use thiserror::Error;
-use tokio::time::sleep;
+use tokio::time::{interval, sleep};
 use tracing::{error, info, warn};
 
 use crate::admin::{Asker, Questions};
@@ -42,7 +43,8 @@ pub(crate) fn load(file: &Path) -> Result<Parsed, Failure> {
     let name = file.display();
     let text = fs::read_to_string(file)
         .map_err(|error| Failure::Mistakes(format!("{name}: cannot be read: {error}")))?;
-    config::parse(&text).map_err(|mistakes| Failure::Mistakes(lines(file, &mistakes)))
+    let folder = file.parent().unwrap_or_else(|| Path::new(""));
+    config::parse_in(&text, folder).map_err(|mistakes| Failure::Mistakes(lines(file, &mistakes)))
 }
 
 /// The notes, a line each, as `file:line: key: text`.
@@ -78,6 +80,7 @@ pub(crate) async fn serve(file: Option<PathBuf>) -> Result<(), Failure> {
     info!(pid = std::process::id(), descriptors, "serving");
     until_stopped(&mut engine, &mut signals, &mut questions, file.as_deref()).await;
     drain(&mut engine, &mut signals, &mut questions).await;
+    engine.flush_logs();
     Ok(())
 }
 
@@ -96,8 +99,10 @@ async fn until_stopped(
     questions: &mut Questions,
     file: Option<&Path>,
 ) {
+    let mut tick = interval(TICK);
     loop {
         tokio::select! {
+            _ = tick.tick() => engine.handle_timeout(),
             wish = signals.next() => match (wish, file) {
                 (Wish::Stop, _) => return,
                 (Wish::Reload, Some(file)) => reload(engine, file).await,
@@ -151,6 +156,9 @@ async fn drain(engine: &mut Engine, signals: &mut Signals, questions: &mut Quest
         }
     }
 }
+
+/// Nothing that waits for it is in a hurry: the keys of tickets turn by the hour.
+const TICK: Duration = Duration::from_secs(60);
 
 fn warn_of(file: &Path, warnings: &[Note]) {
     for line in lines(file, warnings).lines() {

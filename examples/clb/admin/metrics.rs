@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::http_metrics;
 use super::page::{Figure, Kind, Page, Sample};
 use super::snapshot::{Backend, Listener, Resource, Snapshot};
 
@@ -14,7 +15,9 @@ pub(crate) fn render(snapshot: &Snapshot) -> String {
     process(&mut page, snapshot);
     budget(&mut page, &snapshot.budget);
     listeners(&mut page, &snapshot.listeners);
+    http_metrics::listeners(&mut page, &snapshot.listeners);
     backends(&mut page, snapshot);
+    http_metrics::connections(&mut page, &snapshot.pools);
     page.into_text()
 }
 

@@ -1,7 +1,11 @@
 //! The admin endpoint: `GET /metrics` for Prometheus, `GET /status` for people and scripts.
 
+mod http_metrics;
+#[cfg(test)]
+mod http_tests;
 mod metrics;
 mod page;
+mod requests;
 pub(crate) mod snapshot;
 #[cfg(test)]
 mod tests;

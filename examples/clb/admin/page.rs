@@ -2,6 +2,8 @@
 
 use std::fmt::{Display, Write};
 
+use lb_l7::stats::{DEFAULT_BOUNDS, HistogramSnapshot};
+
 /// A page of metrics being written; each family once, with all its samples.
 #[derive(Debug, Default)]
 pub(super) struct Page {
@@ -15,10 +17,15 @@ pub(super) enum Kind {
     Counter,
     /// Goes up and down.
     Gauge,
+    /// Durations, in buckets.
+    Histogram,
 }
 
 /// One figure with the labels that tell it from others of its family.
 pub(super) type Sample<'s, const N: usize> = ([(&'static str, &'s str); N], Figure);
+
+/// The labels of a sample, as many as there are.
+pub(super) type Labels<'s> = Vec<(&'static str, &'s str)>;
 
 /// A figure as the format writes it.
 #[derive(Clone, Copy, Debug)]
@@ -42,18 +49,77 @@ impl Page {
         if samples.peek().is_none() {
             return;
         }
+        self.head(name, kind, help);
+        for (labels, figure) in samples {
+            self.sample(name, &labels, figure);
+        }
+    }
+
+    /// Writes a family whose samples have any labels, if it has any sample.
+    pub(super) fn rows<'s>(
+        &mut self,
+        name: &str,
+        kind: Kind,
+        help: &str,
+        samples: impl IntoIterator<Item = (Labels<'s>, Figure)>,
+    ) {
+        let mut samples = samples.into_iter().peekable();
+        if samples.peek().is_none() {
+            return;
+        }
+        self.head(name, kind, help);
+        for (labels, figure) in samples {
+            self.sample(name, &labels, figure);
+        }
+    }
+
+    /// Writes a family of durations, in seconds and in the library's buckets, if there is any.
+    pub(super) fn durations<'s>(
+        &mut self,
+        name: &str,
+        help: &str,
+        samples: impl IntoIterator<Item = (Labels<'s>, &'s HistogramSnapshot)>,
+    ) {
+        let mut samples = samples.into_iter().peekable();
+        if samples.peek().is_none() {
+            return;
+        }
+        self.head(name, Kind::Histogram, help);
+        let bounds = DEFAULT_BOUNDS.map(|bound| bound.as_secs_f64().to_string());
+        for (labels, durations) in samples {
+            let bucket = format!("{name}_bucket");
+            let mut put = |bound: &str, count| {
+                let mut labels = labels.clone();
+                labels.push(("le", bound));
+                let labels = shown(&labels);
+                let _ = writeln!(self.text, "{bucket}{labels} {count}");
+            };
+            for (bound, (_, count)) in bounds.iter().zip(durations.cumulative(&DEFAULT_BOUNDS)) {
+                put(bound, count);
+            }
+            put("+Inf", durations.count());
+            let sum = Figure::Real(durations.sum().as_secs_f64());
+            self.sample(&format!("{name}_sum"), &labels, sum);
+            let count = Figure::Count(durations.count());
+            self.sample(&format!("{name}_count"), &labels, count);
+        }
+    }
+
+    fn head(&mut self, name: &str, kind: Kind, help: &str) {
         let kind = match kind {
             Kind::Counter => "counter",
             Kind::Gauge => "gauge",
+            Kind::Histogram => "histogram",
         };
         self.line(format_args!("# HELP {name} {help}"));
         self.line(format_args!("# TYPE {name} {kind}"));
-        for (labels, figure) in samples {
-            let labels = shown(&labels);
-            match figure {
-                Figure::Count(count) => self.line(format_args!("{name}{labels} {count}")),
-                Figure::Real(real) => self.line(format_args!("{name}{labels} {real}")),
-            }
+    }
+
+    fn sample(&mut self, name: &str, labels: &[(&str, &str)], figure: Figure) {
+        let labels = shown(labels);
+        match figure {
+            Figure::Count(count) => self.line(format_args!("{name}{labels} {count}")),
+            Figure::Real(real) => self.line(format_args!("{name}{labels} {real}")),
         }
     }
 

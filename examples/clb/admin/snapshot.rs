@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+pub(crate) use super::requests::{Certificate, Connections, Exchanges, Http, LogLines, Upstream};
+
 /// All that status and metrics show.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Snapshot {
@@ -67,7 +69,7 @@ pub(crate) struct Resource {
 pub(crate) struct Listener {
     /// As in the file.
     pub(crate) name: String,
-    /// `tcp`, `udp` or `tls`.
+    /// As in the file.
     pub(crate) protocol: &'static str,
     /// Where it really listens; empty if it is gone.
     pub(crate) address: String,
@@ -91,6 +93,9 @@ pub(crate) struct Listener {
     pub(crate) refused: BTreeMap<&'static str, u64>,
     /// Sessions over, by how they ended.
     pub(crate) ended: BTreeMap<&'static str, u64>,
+    /// What became of requests (HTTP).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) http: Option<Box<Http>>,
     /// Datagrams dropped, by reason (UDP).
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) dropped: BTreeMap<&'static str, u64>,
@@ -118,10 +123,13 @@ impl Listener {
         add_each(&mut self.refused, &other.refused);
         add_each(&mut self.ended, &other.ended);
         add_each(&mut self.dropped, &other.dropped);
+        if let Some(http) = &other.http {
+            self.http.get_or_insert_default().add(http);
+        }
     }
 }
 
-fn add_each(sum: &mut BTreeMap<&'static str, u64>, other: &BTreeMap<&'static str, u64>) {
+pub(super) fn add_each(sum: &mut BTreeMap<&'static str, u64>, other: &BTreeMap<&'static str, u64>) {
     for (word, count) in other {
         *sum.entry(word).or_default() += count;
     }
@@ -169,6 +177,9 @@ pub(crate) struct Backend {
     pub(crate) probes: BTreeMap<&'static str, u64>,
     /// The mean latency charged to its sessions, in seconds.
     pub(crate) mean_latency: Option<f64>,
+    /// The connections of http to it, if there was any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) connections: Option<Connections>,
 }
 
 impl Backend {

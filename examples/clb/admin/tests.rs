@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::snapshot::{Backend, Listener, Pool, Process, Reloads, Resource};
 use super::*;
 
-fn sample() -> Snapshot {
+pub(super) fn sample() -> Snapshot {
     Snapshot {
         version: "1.2.3",
         started: 1_700_000_000.25,
@@ -54,6 +54,7 @@ fn sample() -> Snapshot {
             refused: BTreeMap::from([("all-down", 1), ("rate", 0)]),
             ended: BTreeMap::from([("client", 6)]),
             dropped: BTreeMap::from([("bandwidth", 5)]),
+            http: None,
         }],
         pools: vec![Pool {
             name: "web".into(),
@@ -80,7 +81,7 @@ fn sample() -> Snapshot {
 ///
 /// After the description of the text format 0.0.4: a family is one block, its HELP and TYPE stand
 /// once and before its samples, and no sample is there twice.
-fn parse(page: &str) -> Result<BTreeMap<String, f64>, String> {
+pub(super) fn parse(page: &str) -> Result<BTreeMap<String, f64>, String> {
     let mut samples = BTreeMap::new();
     let mut families = BTreeSet::new();
     let (mut help, mut family) = (None, None::<(String, String)>);
@@ -101,7 +102,9 @@ fn parse(page: &str) -> Result<BTreeMap<String, f64>, String> {
             let Some((name, kind)) = rest.split_once(' ') else {
                 return wrong("no type");
             };
-            if help.take().as_deref() != Some(name) || !["counter", "gauge"].contains(&kind) {
+            if help.take().as_deref() != Some(name)
+                || !["counter", "gauge", "histogram"].contains(&kind)
+            {
                 return wrong("type without help");
             }
             if (kind == "counter") != name.ends_with("_total") {
@@ -113,7 +116,14 @@ fn parse(page: &str) -> Result<BTreeMap<String, f64>, String> {
                 return wrong("a sample before any family");
             };
             let end = line.find(['{', ' ']).unwrap_or(line.len());
-            if &line[..end] != family {
+            let name = &line[..end];
+            let of_family = if kind == "histogram" {
+                let end = name.strip_prefix(family.as_str());
+                matches!(end, Some("_bucket" | "_sum" | "_count"))
+            } else {
+                name == family
+            };
+            if !of_family {
                 return wrong("a sample of another family");
             }
             let rest = labels(&line[end..]).ok_or_else(|| format!("bad labels: {line}"))?;

@@ -58,7 +58,7 @@ fn only_by(section: &Section<'_>, keys: &[&str], by: KeyParts, takers: &[KeyPart
 }
 
 /// A message does not show the secret.
-fn seed(text: &str) -> Result<[u8; 16], String> {
+pub(super) fn seed(text: &str) -> Result<[u8; 16], String> {
     let bytes = bytes::hex(text).ok_or("not hexadecimal, expected pairs of 0-9 and a-f")?;
     let length = bytes.len();
     <[u8; 16]>::try_from(bytes).map_err(|_| format!("expected 16 bytes, found {length}"))
@@ -87,4 +87,4 @@ const SECRET: [KeyParts; 3] = [
     KeyParts::Tuple,
 ];
 
-const SEED_FORM: &str = "16 bytes in hexadecimal digits";
+pub(super) const SEED_FORM: &str = "16 bytes in hexadecimal digits";

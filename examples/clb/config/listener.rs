@@ -8,9 +8,10 @@ use lbcore::backend::Address;
 use toml::de::DeValue;
 
 use super::backend::{ADDRESS_FORM, unix_path};
-use super::pool::Known;
+use super::http::{self, Http};
+use super::pool::{Known, Used};
 use super::section::{Section, one_of, shown};
-use super::{DAY, Hash, MILLISECOND, Prefix, hash, pool_name, prefix};
+use super::{DAY, Hash, MILLISECOND, Prefix, hash, pool_name, prefix, tls};
 
 /// Where clients come in.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,10 +55,14 @@ pub(crate) enum Protocol {
     Tls,
     /// Datagrams.
     Udp,
+    /// Requests, in the clear.
+    Http,
+    /// Requests, over TLS that ends here.
+    Https,
 }
 
 /// Which pool takes a session.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Target {
     /// Always the same.
     Pool(String),
@@ -68,15 +73,24 @@ pub(crate) enum Target {
         /// For every other name, and for none. Default none: refused.
         otherwise: Option<String>,
     },
+    /// By what each request asks for.
+    Http(Box<Http>),
 }
 
 impl Protocol {
+    /// Whether it has requests.
+    pub(crate) const fn is_http(self) -> bool {
+        matches!(self, Self::Http | Self::Https)
+    }
+
     /// As in the file.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Tcp => "tcp",
             Self::Tls => "tls",
             Self::Udp => "udp",
+            Self::Http => "http",
+            Self::Https => "https",
         }
     }
 }
@@ -90,6 +104,7 @@ impl Target {
                 let named = names.iter().map(|(_, pool)| pool.as_str());
                 named.chain(otherwise.as_deref()).collect()
             }
+            Self::Http(http) => http.pools(),
         }
     }
 }
@@ -164,7 +179,7 @@ pub(super) fn read(
     section: &mut Section<'_>,
     sockets: &mut Sockets,
     pools: &Known<'_>,
-    used: &mut Vec<String>,
+    used: &mut Used,
     drain: Duration,
 ) -> Option<Listener> {
     let name = section.name();
@@ -177,12 +192,19 @@ pub(super) fn read(
     let connect_timeout = section.span("connect_timeout", MILLISECOND..=DAY);
     let drain_timeout = section.span("drain_timeout", Duration::ZERO..=DAY);
     let persistence = section.table("persistence", persistence).flatten();
-    let hash = section.table("hash", hash::read).unwrap_or_default();
+    let is_http = protocol.is_some_and(Protocol::is_http);
+    let hash = match is_http {
+        // Read with what else is about requests.
+        true => Hash::default(),
+        false => section.table("hash", hash::read).unwrap_or_default(),
+    };
     let limits = section.table("limits", limits).unwrap_or_default();
     let allow = section.texts("allow", prefix::PREFIX_FORM, prefix::parse);
     let deny = section.texts("deny", prefix::PREFIX_FORM, prefix::parse);
     let proxy_protocol = section.table("proxy_protocol", proxy_protocol);
     let one_packet = section.flag("one_packet");
+    section.knows(&http::KEYS);
+    section.knows(&tls::KEYS);
     match protocol {
         Some(Protocol::Udp) => only_for(
             section,
@@ -190,7 +212,12 @@ pub(super) fn read(
             "tcp or tls",
         ),
         Some(Protocol::Tcp | Protocol::Tls) => only_for(section, &["one_packet"], "udp"),
+        Some(Protocol::Http | Protocol::Https) => not_for_http(section, proxy_protocol),
         None => {}
+    }
+    if protocol.is_some() && !is_http {
+        only_for(section, &http::KEYS, "http or https");
+        only_for(section, &tls::KEYS, "https");
     }
     if let (Some(address), Some(name)) = (&listen, name) {
         sockets.claim(section, udp, address, name);
@@ -215,15 +242,7 @@ pub(super) fn read(
 
 fn protocol(section: &mut Section<'_>) -> Option<Protocol> {
     section.require("protocol", &one_of(PROTOCOLS.map(|(name, _)| name)));
-    let later = section.peek("protocol").filter(|word| LATER.contains(word));
-    let Some(later) = later else {
-        return section.choice("protocol", "protocol", &PROTOCOLS);
-    };
-    section.text_as("protocol", "a protocol", |_| {
-        Err(format!(
-            "{later} is not built yet, expected one of tcp, udp, tls"
-        ))
-    })
+    section.choice("protocol", "protocol", &PROTOCOLS)
 }
 
 fn listen(section: &mut Section<'_>, protocol: Option<Protocol>) -> Option<Address> {
@@ -249,14 +268,14 @@ fn target(
     section: &mut Section<'_>,
     protocol: Option<Protocol>,
     pools: &Known<'_>,
-    used: &mut Vec<String>,
+    used: &mut Used,
 ) -> Option<Target> {
     let pool = section.text_as("pool", "the name of a pool", |text| {
         pool_name(text, &pools.names)
     });
     let names = names(section, &pools.names);
-    used.extend(pool.iter().cloned());
-    used.extend(names.iter().map(|(_, pool)| pool.clone()));
+    used.all.extend(pool.iter().cloned());
+    used.all.extend(names.iter().map(|(_, pool)| pool.clone()));
     match protocol {
         Some(Protocol::Tls) if !section.has("names") && !section.has("pool") => {
             section.wrong(
@@ -268,6 +287,24 @@ fn target(
             // Without names too, what is no TLS is refused here and not by the backends.
             let otherwise = pool;
             return Some(Target::ServerName { names, otherwise });
+        }
+        Some(Protocol::Http | Protocol::Https) => {
+            only_for(section, &["names"], "tls");
+            if !section.has("pool") && !section.has("rule") {
+                section.wrong("pool", "missing, expected the name of a pool, or rules");
+            }
+            let tls = match protocol {
+                Some(Protocol::Https) => Some(tls::read(section)?),
+                _ => {
+                    section.knows(&tls::KEYS);
+                    only_for(section, &tls::KEYS, "https");
+                    None
+                }
+            };
+            let http = http::read(section, pool, pools, tls);
+            used.by_http
+                .extend(http.pools().into_iter().map(Into::into));
+            return Some(Target::Http(Box::new(http)));
         }
         _ => {
             section.require("pool", "the name of a pool");
@@ -309,6 +346,14 @@ fn names(section: &mut Section<'_>, pools: &[&str]) -> Vec<(String, String)> {
         }
     }
     names
+}
+
+/// A server's name, which may be a wildcard.
+pub(super) fn server_name(text: &str) -> Result<&str, String> {
+    let is_name = is_server_name(&text.to_ascii_lowercase());
+    is_name
+        .then_some(text)
+        .ok_or_else(|| SERVER_NAME_FORM.into())
 }
 
 /// Labels of letters, digits and `-` (RFC 1123, 2.1), the first of which may be `*` alone.
@@ -362,20 +407,36 @@ fn proxy_protocol(section: &mut Section<'_>) -> ProxyProtocol {
     }
 }
 
+/// Tells of keys that sessions have and requests do not.
+fn not_for_http(section: &Section<'_>, proxy_protocol: Option<ProxyProtocol>) {
+    let keys = ["idle_timeout", "connect_timeout"];
+    for key in keys.into_iter().filter(|key| section.has(key)) {
+        section.wrong(key, "only for protocol tcp, udp or tls; http has timeouts");
+    }
+    if section.has("persistence") {
+        let text = "only for protocol tcp, udp or tls; http has sticky";
+        section.wrong("persistence", text);
+    }
+    only_for(section, &["one_packet"], "udp");
+    if proxy_protocol.is_some_and(|proxy| proxy.send != SendProxy::None) {
+        let text = "send is only for protocol tcp or tls; http has send_proxy of the pool";
+        section.wrong("proxy_protocol", text);
+    }
+}
+
 fn only_for(section: &Section<'_>, keys: &[&str], protocols: &str) {
     for key in keys.iter().filter(|key| section.has(key)) {
         section.wrong(key, format!("only for protocol {protocols}"));
     }
 }
 
-const PROTOCOLS: [(&str, Protocol); 3] = [
+const PROTOCOLS: [(&str, Protocol); 5] = [
     ("tcp", Protocol::Tcp),
     ("udp", Protocol::Udp),
     ("tls", Protocol::Tls),
+    ("http", Protocol::Http),
+    ("https", Protocol::Https),
 ];
-
-/// Protocols that the file will know.
-const LATER: [&str; 2] = ["http", "https"];
 
 /// Whether the source address is what persists.
 const KINDS: [(&str, bool); 2] = [("source", true), ("none", false)];

@@ -3,8 +3,13 @@
 mod backend;
 mod bytes;
 mod duration;
+mod file;
 mod hash;
 mod health;
+mod http;
+#[cfg(test)]
+#[path = "tests/http.rs"]
+mod http_tests;
 mod listener;
 mod notes;
 mod outlier;
@@ -15,8 +20,11 @@ mod section;
 mod suggest;
 #[cfg(test)]
 mod tests;
+mod tls;
+mod upstream;
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use toml::de::DeTable;
@@ -24,6 +32,7 @@ use toml::de::DeTable;
 pub(crate) use duration::print;
 pub(crate) use hash::Hash;
 pub(crate) use health::{Health, HealthKind};
+pub(crate) use http::{AccessLog, Http, LogTarget, Rule};
 pub(crate) use listener::{Listener, Persistence, Protocol, SendProxy, Target};
 pub(crate) use notes::Note;
 pub(crate) use outlier::Outlier;
@@ -32,9 +41,12 @@ pub(crate) use prefix::Prefix;
 #[cfg(test)]
 pub(crate) use scheduler::NAMES as SCHEDULERS;
 pub(crate) use scheduler::Scheduler;
+pub(crate) use tls::{SharedKey, Tickets, Tls};
+pub(crate) use upstream::Upstream;
 
 use listener::Sockets;
 use notes::Notes;
+use pool::Used;
 use section::{Section, one_of};
 use suggest::did_you_mean;
 
@@ -80,13 +92,25 @@ pub(crate) struct Parsed {
     pub(crate) warnings: Vec<Note>,
 }
 
-/// Reads a whole file, and checks all of it before anything is begun.
+/// Reads a whole text, and checks all of it before anything is begun.
+///
+/// Its paths begin from the working directory.
+///
+/// # Errors
+///
+/// As [`parse_in`].
+pub(crate) fn parse(text: &str) -> Result<Parsed, Vec<Note>> {
+    parse_in(text, Path::new(""))
+}
+
+/// Reads a whole file in `folder`, and checks all of it, and of the files that it names, before
+/// anything is begun.
 ///
 /// # Errors
 ///
 /// Every mistake of the file, in its order: those of TOML itself, or else those of what it says.
-pub(crate) fn parse(text: &str) -> Result<Parsed, Vec<Note>> {
-    let notes = Notes::about(text);
+pub(crate) fn parse_in(text: &str, folder: &Path) -> Result<Parsed, Vec<Note>> {
+    let notes = Notes::about(text, folder);
     let (root, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
         let at = error.span().map_or(0, |span| span.start);
@@ -117,7 +141,7 @@ fn whole(file: &mut Section<'_>) -> Option<Config> {
         .flatten();
     let budget = file.table("budget", budget).unwrap_or_default();
     let pools = pool::Known::of(file);
-    let mut used = Vec::new();
+    let mut used = Used::default();
     let listeners = file.tables("listener", |section| {
         listener::read(section, &mut sockets, &pools, &mut used, drain_timeout)
     });

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::fmt;
+use std::path::{Path, PathBuf};
 
 /// One thing said about the file: its line, the key it is about, and what was expected there.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -30,16 +31,19 @@ impl fmt::Display for Note {
 pub(super) struct Notes {
     /// Where each line of the file begins, in bytes.
     lines: Vec<usize>,
+    /// The folder that its paths begin from.
+    folder: PathBuf,
     mistakes: RefCell<Vec<Note>>,
     warnings: RefCell<Vec<Note>>,
 }
 
 impl Notes {
-    /// Notes about this text.
-    pub(super) fn about(text: &str) -> Self {
+    /// Notes about this text, of a file in `folder`.
+    pub(super) fn about(text: &str, folder: &Path) -> Self {
         let breaks = text.match_indices('\n').map(|(at, _)| at + 1);
         Self {
             lines: std::iter::once(0).chain(breaks).collect(),
+            folder: folder.into(),
             mistakes: RefCell::default(),
             warnings: RefCell::default(),
         }
@@ -50,6 +54,11 @@ impl Notes {
         self.lines.partition_point(|begin| *begin <= at)
     }
 
+    /// Where the file means when it says `path`: beside itself, unless the path is absolute.
+    pub(super) fn beside(&self, path: &str) -> PathBuf {
+        self.folder.join(path)
+    }
+
     /// Something that keeps the file from being used.
     pub(super) fn mistake(&self, at: usize, key: &str, text: impl Into<String>) {
         self.mistakes.borrow_mut().push(self.note(at, key, text));
@@ -58,6 +67,11 @@ impl Notes {
     /// Something that is probably not meant, and can be used.
     pub(super) fn warning(&self, at: usize, key: &str, text: impl Into<String>) {
         self.warnings.borrow_mut().push(self.note(at, key, text));
+    }
+
+    /// How many mistakes there are so far.
+    pub(super) fn mistakes(&self) -> usize {
+        self.mistakes.borrow().len()
     }
 
     /// The mistakes and the warnings, each in the order of the file.
@@ -84,14 +98,21 @@ mod tests {
 
     #[test]
     fn a_byte_stands_in_the_line_whose_begin_it_has_reached() {
-        let notes = Notes::about("ab\nc\n\nd");
+        let notes = Notes::about("ab\nc\n\nd", Path::new(""));
         assert_eq!([0, 1, 2].map(|at| notes.line(at)), [1, 1, 1]);
         assert_eq!([3, 4, 5, 6].map(|at| notes.line(at)), [2, 2, 3, 4]);
     }
 
     #[test]
+    fn a_path_is_beside_the_file_unless_it_is_absolute() {
+        let notes = Notes::about("", Path::new("/etc/clb"));
+        assert_eq!(notes.beside("keys/a.pem"), Path::new("/etc/clb/keys/a.pem"));
+        assert_eq!(notes.beside("/run/a.pem"), Path::new("/run/a.pem"));
+    }
+
+    #[test]
     fn notes_are_told_in_the_order_of_the_file() {
-        let notes = Notes::about("a\nb\nc");
+        let notes = Notes::about("a\nb\nc", Path::new(""));
         notes.mistake(4, "c", "third");
         notes.mistake(0, "", "first");
         notes.warning(2, "b", "second");

@@ -1,15 +1,16 @@
 //! `[[pool]]`: backends that share the sessions of a listener.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use lbcore::Backend;
 use toml::de::DeTable;
 
-use super::health::Health;
+use super::health::{Health, HealthKind, HttpHealth};
 use super::outlier::Outlier;
 use super::scheduler::Scheduler;
 use super::section::{Section, tables_in};
+use super::upstream::{self, Upstream};
 use super::{DAY, MILLISECOND, backend, health, outlier, scheduler};
 
 /// Backends that share sessions, and the rule by which they do.
@@ -31,6 +32,8 @@ pub(crate) struct Pool {
     pub(crate) panic_threshold: u8,
     /// The zone that its backends are preferred in. Default: that of the file, if it has one.
     pub(crate) zone: Option<String>,
+    /// How listeners of http reach its backends.
+    pub(crate) upstream: Upstream,
 }
 
 /// How the share of a backend grows that has come up.
@@ -42,6 +45,15 @@ pub(crate) struct SlowStart {
     pub(crate) aggression: f64,
     /// The share it begins with, in percent. Default 10.
     pub(crate) minimum: u8,
+}
+
+/// Which pools listeners refer to.
+#[derive(Debug, Default)]
+pub(super) struct Used {
+    /// Those of every listener but of http's rules.
+    pub(super) all: BTreeSet<String>,
+    /// Those of listeners of http.
+    pub(super) by_http: BTreeSet<String>,
 }
 
 /// What listeners ask of pools before these are read.
@@ -83,7 +95,7 @@ impl<'t> Known<'t> {
 }
 
 /// One pool; `used` names those that listeners refer to, `own` is the zone of the file.
-pub(super) fn read(section: &mut Section<'_>, own: Option<&str>, used: &[String]) -> Option<Pool> {
+pub(super) fn read(section: &mut Section<'_>, own: Option<&str>, used: &Used) -> Option<Pool> {
     let name = section.name();
     let scheduler = scheduler::read(section);
     let backends = section.tables("backends", backend::read);
@@ -92,6 +104,7 @@ pub(super) fn read(section: &mut Section<'_>, own: Option<&str>, used: &[String]
     let slow_start = section.table("slow_start", slow_start).flatten();
     let panic_threshold = section.integer("panic_threshold", 0..=100);
     let zone = section.text("zone", "the name of a zone");
+    let upstream = upstream::read(section);
     let pool = Pool {
         name: name?.into(),
         scheduler: scheduler?,
@@ -101,13 +114,14 @@ pub(super) fn read(section: &mut Section<'_>, own: Option<&str>, used: &[String]
         slow_start,
         panic_threshold: panic_threshold.unwrap_or(PANIC_THRESHOLD),
         zone: zone.or(own).map(Into::into),
+        upstream,
     };
     odd(section, &pool, used);
     Some(pool)
 }
 
 /// What can be used and is probably not meant.
-fn odd(section: &Section<'_>, pool: &Pool, used: &[String]) {
+fn odd(section: &Section<'_>, pool: &Pool, used: &Used) {
     if pool.backends.is_empty() {
         section.odd("backends", "empty: every session will be refused");
     } else if pool.backends.iter().all(|backend| backend.weight.0 == 0) {
@@ -127,8 +141,44 @@ fn odd(section: &Section<'_>, pool: &Pool, used: &[String]) {
         }
     }
     odd_weights(section, pool);
-    if !used.contains(&pool.name) {
+    odd_port(section, pool);
+    let is_of_http = used.by_http.contains(&pool.name);
+    if !is_of_http && !used.all.contains(&pool.name) {
         section.odd("", "no listener uses this pool");
+    } else if !is_of_http {
+        let probes = http_health(pool);
+        let is_told = |key: &&str| probes.is_some_and(|health| health.follows(key));
+        let keys = upstream::KEYS.into_iter().filter(|key| section.has(key));
+        for key in keys.filter(|key| !is_told(key)) {
+            section.odd(
+                key,
+                "only listeners of http use it, and none uses this pool",
+            );
+        }
+    }
+}
+
+/// A port to be probed at where there are none.
+fn odd_port(section: &Section<'_>, pool: &Pool) {
+    let unix = pool
+        .backends
+        .iter()
+        .find(|one| one.address.socket().is_none());
+    if let Some(backend) = unix
+        && http_health(pool).is_some_and(HttpHealth::has_port)
+    {
+        let (name, address) = (&backend.name, &backend.address);
+        section.odd(
+            "health",
+            format!("{name} is at {address}, which has no port to be probed at"),
+        );
+    }
+}
+
+fn http_health(pool: &Pool) -> Option<&HttpHealth> {
+    match &pool.health.as_ref()?.kind {
+        HealthKind::Http(health) => Some(health),
+        _ => None,
     }
 }
 

@@ -12,6 +12,15 @@ use super::duration;
 use super::notes::Notes;
 use super::suggest::did_you_mean;
 
+/// What stands under a key that takes a table, and true or false in its place.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Said<T> {
+    /// True or false.
+    Flag(bool),
+    /// A table.
+    Table(T),
+}
+
 /// A table of the file, its place, and which of its keys are known.
 ///
 /// Every reader returns `None` both where the key is absent and where its value is wrong; the
@@ -68,6 +77,27 @@ impl<'t> Section<'t> {
     /// Whether the file says anything under `key`.
     pub(super) fn has(&self, key: &str) -> bool {
         self.table.contains_key(key)
+    }
+
+    /// Whether an empty list stands under `key`; says nothing of it.
+    pub(super) fn is_empty(&self, key: &str) -> bool {
+        let list = self
+            .table
+            .get(key)
+            .and_then(|list| list.get_ref().as_array());
+        list.is_some_and(|list| list.is_empty())
+    }
+
+    /// True or false under `key`, if that is there; says nothing of it.
+    pub(super) fn peek_flag(&self, key: &str) -> Option<bool> {
+        self.table.get(key)?.get_ref().as_bool()
+    }
+
+    /// Takes these keys for known, though nobody asks for them.
+    pub(super) fn knows(&mut self, keys: &[&'static str]) {
+        for key in keys {
+            self.spanned(key);
+        }
     }
 
     /// The notes, for checks that look beyond this table.
@@ -258,6 +288,24 @@ impl<'t> Section<'t> {
         let path = self.path_of(key);
         let table = self.value(key, "a table", DeValue::as_table)?;
         Some(Self::read(table, self.notes, path, at, fields))
+    }
+
+    /// A table within this one, or true or false in its place.
+    pub(super) fn flag_or_table<T>(
+        &mut self,
+        key: &'static str,
+        fields: impl FnOnce(&mut Self) -> T,
+    ) -> Option<Said<T>> {
+        let expected = "a table, true or false";
+        let flag = self.value(key, expected, |value| match value {
+            DeValue::Boolean(flag) => Some(Some(*flag)),
+            DeValue::Table(_) => Some(None),
+            _ => None,
+        });
+        match flag? {
+            Some(flag) => Some(Said::Flag(flag)),
+            None => self.table(key, fields).map(Said::Table),
+        }
     }
 
     /// A list of tables within this one, each known by its `name`, no two by the same.

@@ -1,5 +1,10 @@
 //! What the file may say, and a table of what is said when it is wrong.
 
+use std::path::PathBuf;
+use std::sync::LazyLock;
+
+use lb_l7::probe::{HttpProbe, ProbeProtocol};
+
 use super::listener::Limits;
 use super::pool::SlowStart;
 use super::*;
@@ -341,13 +346,13 @@ fn mistakes_of_backends_are_told() {
 
 #[test]
 fn mistakes_of_health_checks_are_told() {
-    let kinds = "tcp, tcp-exchange, udp-exchange";
+    let kinds = "grpc, http, tcp, tcp-exchange, udp-exchange";
     let missing = format!("9: pool.web.health.kind: missing, expected one of {kinds}");
-    let http =
-        format!("9: pool.web.health.kind: unknown kind of probe \"http\", expected one of {kinds}");
+    let other =
+        format!("9: pool.web.health.kind: unknown kind of probe \"icmp\", expected one of {kinds}");
     check(&[
         (9, "health = {}", &missing),
-        (9, "health = { kind = \"http\" }", &http),
+        (9, "health = { kind = \"icmp\" }", &other),
         (
             9,
             "health = { kind = \"tcp\", intervall = \"1s\" }",
@@ -417,6 +422,244 @@ fn mistakes_of_health_checks_are_told() {
 }
 
 #[test]
+fn mistakes_of_probes_by_http_are_told() {
+    let cases = [
+        (
+            "http",
+            "path = \"health\"",
+            "path: \"health\" is no path, expected one such as \"/health?deep=1\"",
+        ),
+        (
+            "http",
+            "path = \"/a#b\"",
+            "path: \"/a#b\" is no path, expected one such as \"/health?deep=1\"",
+        ),
+        (
+            "http",
+            "path = \"/a b\"",
+            "path: \"/a b\" is no path, expected one such as \"/health?deep=1\"",
+        ),
+        (
+            "http",
+            "method = \"get\"",
+            "method: \"get\" is no method of a probe, expected one such as \"GET\"",
+        ),
+        (
+            "http",
+            "method = \"CONNECT\"",
+            "method: \"CONNECT\" is no method of a probe, expected one such as \"GET\"",
+        ),
+        (
+            "http",
+            "host = \"a b\"",
+            "host: \"a b\" is no host, expected a host, such as \"app.internal\" or \"app.internal:8080\"",
+        ),
+        (
+            "http",
+            "host = \"me@a\"",
+            "host: \"me@a\" is no host, expected a host, such as \"app.internal\" or \"app.internal:8080\"",
+        ),
+        (
+            "http",
+            "expect = \"20\"",
+            "expect: `20` is no status: expected 200 to 599",
+        ),
+        (
+            "http",
+            "expect = \"300-200\"",
+            "expect: `300-200` ends before it begins",
+        ),
+        (
+            "http",
+            "expect = 200",
+            "expect: expected statuses, such as \"200-299,404\", found 200",
+        ),
+        ("http", "body = \"\"", "body: empty: every body holds that"),
+        (
+            "http",
+            "method = \"HEAD\", body = \"a\"",
+            "body: an answer to HEAD has none",
+        ),
+        (
+            "http",
+            "port = 0",
+            "port: expected a whole number in 1..=65535, found 0",
+        ),
+        (
+            "http",
+            "protocol = \"auto\"",
+            "protocol: unknown protocol \"auto\", expected one of http1, h2",
+        ),
+        (
+            "http",
+            "headers = { host = \"a\" }",
+            "headers: the host has a key of its own: host",
+        ),
+        (
+            "http",
+            "headers = { Upgrade = \"a\" }",
+            "headers: upgrade is the connection's to say",
+        ),
+        (
+            "grpc",
+            "headers = { keep-alive = \"a\" }",
+            "headers: keep-alive is the connection's to say",
+        ),
+        (
+            "http",
+            "headers = { x-a = \"a\\n\" }",
+            "headers.\"x-a\": a field has no line ends and no control characters",
+        ),
+        (
+            "http",
+            "tls = { nmae = \"a\" }",
+            "tls.nmae: unknown key; did you mean \"name\"?",
+        ),
+        (
+            "http",
+            "send = \"a\"",
+            "send: only for kind tcp-exchange or udp-exchange",
+        ),
+        (
+            "http",
+            "expect_hex = \"61\"",
+            "expect_hex: only for kind tcp-exchange or udp-exchange",
+        ),
+        ("http", "service = \"a\"", "service: only for kind grpc"),
+        ("grpc", "path = \"/\"", "path: only for kind http"),
+        (
+            "grpc",
+            "expect = \"200\"",
+            "expect: only for kind http or tcp-exchange or udp-exchange",
+        ),
+        ("grpc", "protocol = \"h2\"", "protocol: only for kind http"),
+        ("tcp", "tls = true", "tls: only for kind grpc or http"),
+        (
+            "tcp-exchange",
+            "send = \"a\", host = \"a\"",
+            "host: only for kind grpc or http",
+        ),
+        (
+            "http",
+            "timeout = \"3s\"",
+            "timeout: expected at most the interval (2s), found 3s",
+        ),
+    ];
+    for (kind, text, expected) in cases {
+        let told = mistakes(&with(
+            9,
+            &format!("health = {{ kind = \"{kind}\", {text} }}"),
+        ));
+        assert_eq!(
+            told,
+            format!("9: pool.web.health.{expected}"),
+            "{kind}: {text}"
+        );
+    }
+}
+
+/// The probe of the pool in whose line 9 this stands.
+fn probe(text: &str) -> HttpProbe {
+    let pool = good(&with(9, text)).pools.remove(0);
+    match pool.health.expect("a check").kind {
+        HealthKind::Http(health) => health.made(&pool.upstream).expect("read by the parser"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn what_a_probe_by_http_is_told_reaches_the_library() {
+    let probe = probe(
+        "health = { kind = \"http\", path = \"/health?deep=1\", method = \"OPTIONS\", \
+         host = \"a.test:81\", headers = { x-a = \"1\" }, expect = \"204,300-302\", \
+         body = \"ready\", port = 9000, protocol = \"h2\" }",
+    );
+    assert_eq!(probe.protocol, ProbeProtocol::Http2);
+    assert_eq!(
+        (probe.method.as_str(), probe.target.as_str()),
+        ("OPTIONS", "/health?deep=1")
+    );
+    assert_eq!(probe.host.expect("a host").as_str(), "a.test:81");
+    assert_eq!(
+        (probe.headers.len(), &probe.headers["x-a"]),
+        (1, &"1".parse().expect("a value"))
+    );
+    assert_eq!(probe.status.to_string(), "204,300-302");
+    assert!(probe.body.matches(b"all ready") && !probe.body.matches(b"read"));
+    assert_eq!(probe.port, Some(9000));
+    assert!(probe.tls.is_none());
+}
+
+#[test]
+fn what_a_probe_by_http_is_not_told_has_the_default() {
+    let plain = probe("health = { kind = \"http\" }");
+    assert_eq!(plain.protocol, ProbeProtocol::Http1);
+    assert_eq!((plain.method.as_str(), plain.target.as_str()), ("GET", "/"));
+    assert_eq!(plain.status.to_string(), "200-399");
+    assert!(plain.host.is_none() && plain.port.is_none() && plain.headers.is_empty());
+    assert!(plain.body.matches(b"") && plain.tls.is_none());
+    let grpc = |service: &str| ProbeProtocol::Grpc {
+        service: service.into(),
+    };
+    assert_eq!(probe("health = { kind = \"grpc\" }").protocol, grpc(""));
+    let named = probe("health = { kind = \"grpc\", service = \"a.B\", port = 1 }");
+    assert_eq!((named.protocol, named.port), (grpc("a.B"), Some(1)));
+}
+
+#[test]
+fn probes_speak_as_the_pool_does_unless_they_are_told_otherwise() {
+    let tls = "tls = { insecure = true }\n";
+    let of = |pool: &str, own: &str| {
+        let probe = probe(&format!("{pool}\nhealth = {{ kind = \"http\"{own} }}"));
+        (probe.protocol, probe.tls.is_some())
+    };
+    let (one, two) = (ProbeProtocol::Http1, ProbeProtocol::Http2);
+    assert_eq!(of("protocol = \"h2\"", ""), (two.clone(), false));
+    assert_eq!(
+        of("protocol = \"h2\"", ", protocol = \"http1\""),
+        (one.clone(), false)
+    );
+    let auto = format!("{tls}protocol = \"auto\"");
+    assert_eq!(of(&auto, ""), (one.clone(), true));
+    assert_eq!(of(&auto, ", tls = false, protocol = \"h2\""), (two, false));
+    assert_eq!(of("", ", tls = { insecure = true }"), (one, true));
+    let grpc = probe(&format!("{tls}health = {{ kind = \"grpc\" }}"));
+    assert!(grpc.tls.is_some());
+}
+
+#[test]
+fn what_only_probes_use_of_a_pool_is_not_odd_and_a_port_of_no_use_is() {
+    let odd = |text: &str| {
+        let parsed = parse(&with(9, text)).expect(text);
+        let told: Vec<_> = parsed.warnings.iter().map(ToString::to_string).collect();
+        told.join("\n")
+    };
+    let unused = "9: pool.web.protocol: only listeners of http use it, and none uses this pool";
+    let h2 = |health: &str| {
+        odd(&format!(
+            "protocol = \"h2\"\nhealth = {{ kind = {health} }}"
+        ))
+    };
+    assert_eq!(h2("\"http\""), "");
+    assert_eq!(h2("\"http\", protocol = \"http1\""), unused);
+    assert_eq!(h2("\"grpc\""), unused);
+    assert_eq!(h2("\"tcp\""), unused);
+    let unix = |health: &str| {
+        let text = with(9, &format!("health = {{ {health} }}"));
+        let parsed = parse(&text.replace("127.0.0.1:1\"", "unix:/run/a\"")).expect("good");
+        parsed
+            .warnings
+            .iter()
+            .map(ToString::to_string)
+            .collect::<String>()
+    };
+    let port = "9: pool.web.health: a is at unix:/run/a, which has no port to be probed at";
+    assert_eq!(unix("kind = \"grpc\", port = 1"), port);
+    assert_eq!(unix("kind = \"grpc\""), "");
+    assert_eq!(unix("kind = \"tcp\""), "");
+}
+
+#[test]
 fn mistakes_of_listeners_are_told() {
     check(&[
         (
@@ -427,22 +670,12 @@ fn mistakes_of_listeners_are_told() {
         (
             13,
             "",
-            "11: listener.front.protocol: missing, expected one of tcp, udp, tls",
+            "11: listener.front.protocol: missing, expected one of tcp, udp, tls, http, https",
         ),
         (
             13,
             "protocol = \"tpc\"",
-            "13: listener.front.protocol: unknown protocol \"tpc\", expected one of tcp, udp, tls; did you mean \"tcp\"?",
-        ),
-        (
-            13,
-            "protocol = \"http\"",
-            "13: listener.front.protocol: http is not built yet, expected one of tcp, udp, tls",
-        ),
-        (
-            13,
-            "protocol = \"https\"",
-            "13: listener.front.protocol: https is not built yet, expected one of tcp, udp, tls",
+            "13: listener.front.protocol: unknown protocol \"tpc\", expected one of tcp, udp, tls, http, https; did you mean \"tcp\"?",
         ),
         (
             14,
@@ -1060,9 +1293,27 @@ proptest::proptest! {
     }
 }
 
+/// A folder with the certificate and the key that the reference names.
+fn folder() -> &'static Path {
+    static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
+        let folder = std::env::temp_dir().join(format!("clb-reference-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("a folder of its own");
+        let (cert, key) = http_tests::key_pair();
+        std::fs::write(folder.join("cert.pem"), cert).expect("written");
+        std::fs::write(folder.join("key.pem"), key).expect("written");
+        folder
+    });
+    &FOLDER
+}
+
 /// The keys that the section known by `path` takes, as the mistake of one that it does not tells.
 fn keys_of(path: &str) -> Vec<String> {
-    let told = mistakes(&REFERENCE.replacen(path, &format!("{path}\nqqqqqqqq = 1"), 1));
+    let text = REFERENCE.replacen(path, &format!("{path}\nqqqqqqqq = 1"), 1);
+    let told = parse_in(&text, folder())
+        .map(|parsed| parsed.config)
+        .expect_err(path);
+    let told: Vec<_> = told.iter().map(ToString::to_string).collect();
+    let told = told.join("\n");
     let (_, keys) = told.split_once("expected one of ").expect(&told);
     keys.split(", ").map(Into::into).collect()
 }
@@ -1071,7 +1322,7 @@ const REFERENCE: &str = include_str!("../reference.toml");
 
 #[test]
 fn the_reference_is_a_good_file_with_nothing_odd_in_it() {
-    let parsed = parse(REFERENCE).expect("the reference");
+    let parsed = parse_in(REFERENCE, folder()).expect("the reference");
     assert_eq!(parsed.warnings, []);
 }
 
@@ -1086,7 +1337,22 @@ fn the_reference_names_every_key_and_every_scheduler() {
         "[pool.outlier]",
         "[pool.slow_start]",
         "[pool.options]                       # of the scheduler; each takes its own",
+        "[pool.tls]",
+        "[pool.connections]",
+        "[pool.retry_budget]",
         "[[listener]]",
+        "[listener.compress]",
+        "[listener.request_limits]",
+        "[listener.request_limits.adaptive]",
+        "[listener.forwarded]",
+        "[listener.timeouts]",
+        "[listener.retry]",
+        "[listener.hedge]",
+        "[listener.http2]",
+        "[[listener.rule]]",
+        "[listener.rule.rewrite]",
+        "[listener.rule.request_headers]",
+        "[listener.rule.sticky]",
     ];
     for key in sections.into_iter().flat_map(keys_of) {
         let said = [" = ", "]\n", "]]\n", "] "]

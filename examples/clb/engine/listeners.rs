@@ -9,9 +9,11 @@ use lb_l4::stream::{End, Refused, Stats, TcpBalancer, TcpHandle, TcpService};
 use lbcore::backend::Address;
 use lbcore::persist::SourceAddress;
 use lbcore::schedule::AnyScheduler;
+use lbcore::{BackendId, Instant};
 use tokio::sync::watch;
 use tracing::error;
 
+use super::http::Serving;
 use super::settings::{Shared, remembering, tcp, told, udp};
 use super::workers::{Job, Workers};
 use crate::admin::snapshot;
@@ -43,7 +45,11 @@ pub(super) struct Running {
 enum Control {
     Tcp(TcpHandle<AnyScheduler>),
     Udp(UdpHandle<AnyScheduler>),
+    Http(Serving),
 }
+
+/// The name of a pool's backend, if it still has it.
+pub(super) type Names<'s> = dyn Fn(&str, BackendId) -> Option<String> + 's;
 
 /// Binds the sockets of `config`, one for each worker.
 ///
@@ -98,6 +104,17 @@ pub(super) async fn bind(
             let jobs = workers.map(|worker| job(&config.name, &stopped, |s| worker.run_until(s)));
             (address.map(Into::into), control, jobs.collect())
         }
+        Protocol::Http | Protocol::Https => {
+            let (serving, address, workers) =
+                super::http::bind(config, shared, workers, is_ours).await?;
+            let jobs = workers.into_iter().map(|work| {
+                job(&config.name, &stopped, |stop| async {
+                    work(stop).await;
+                    Ok(())
+                })
+            });
+            (address, Control::Http(serving), jobs.collect())
+        }
     };
     let running = Running {
         config: config.clone(),
@@ -145,7 +162,7 @@ impl Running {
             (now, Some(memory)) if *now == self.config.persistence => Some(Arc::clone(memory)),
             (now, _) => now.as_ref().map(remembering),
         };
-        match &self.control {
+        match &mut self.control {
             Control::Tcp(handle) => {
                 let settings = tcp(config, shared, memory.as_ref())?;
                 handle
@@ -158,6 +175,7 @@ impl Running {
                     .update(settings)
                     .map_err(|error| told(config, &error))?;
             }
+            Control::Http(serving) => serving.update(config, shared)?,
         }
         self.memory = memory;
         self.config = config.clone();
@@ -169,6 +187,27 @@ impl Running {
         let is_udp = |protocol| protocol == Protocol::Udp;
         is_udp(self.config.protocol) == is_udp(config.protocol)
             && overlap(&self.address, &config.listen)
+    }
+
+    /// Does what is due at `now`; `names` knows the backends of pools.
+    pub(super) fn handle_timeout(&self, now: Instant, names: &Names<'_>) {
+        if let Control::Http(serving) = &self.control {
+            serving.handle_timeout(now, names);
+        }
+    }
+
+    /// Opens the file of its access log anew, if it has one.
+    pub(super) fn reopen_log(&self) {
+        if let Control::Http(serving) = &self.control {
+            serving.reopen();
+        }
+    }
+
+    /// Waits until its access log is written, if it has one.
+    pub(super) fn flush_log(&self) {
+        if let Control::Http(serving) = &self.control {
+            serving.flush();
+        }
     }
 
     /// Takes no new session from here on.
@@ -192,8 +231,8 @@ impl Running {
         self.stop.is_closed()
     }
 
-    /// What it has done so far.
-    pub(super) fn figures(&self) -> snapshot::Listener {
+    /// What it has done so far; `names` knows the backends of pools.
+    pub(super) fn figures(&self, names: &Names<'_>) -> snapshot::Listener {
         let mut figures = snapshot::Listener {
             name: self.config.name.clone(),
             protocol: self.config.protocol.name(),
@@ -218,6 +257,7 @@ impl Running {
                     .map(|why| (why.as_str(), stats.dropped(*why)));
                 figures.dropped = dropped.collect();
             }
+            Control::Http(serving) => serving.fill(&mut figures, names),
         }
         figures
     }

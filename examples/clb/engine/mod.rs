@@ -1,6 +1,9 @@
 //! All that is in service: pools, listeners and the admin endpoint, and their change by a new file.
 
 mod events;
+mod http;
+#[cfg(test)]
+mod http_tests;
 mod listeners;
 mod picture;
 mod pools;
@@ -15,6 +18,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use lb_l4::Clock;
+use lb_l7::cookie::KeyRing;
+use lbcore::BackendId;
 use lbcore::backend::Address;
 use lbcore::budget::{Budget, BudgetConfig};
 use tokio::net::TcpListener;
@@ -27,7 +32,7 @@ use crate::config::{self, Config};
 use crate::process;
 use crate::reload::{Changes, ListenerChange, PoolChange, changes};
 use listeners::{Bound, Running};
-use pools::{Pool, Served};
+use pools::{Pool, Served, Way};
 use probes::Places;
 use settings::Shared;
 pub(crate) use workers::Workers;
@@ -50,6 +55,8 @@ pub(crate) struct Engine {
     admin: Option<JoinHandle<()>>,
     /// What the whole process may use, shared by all listeners.
     budget: Budget,
+    /// What signs cookies where the file names no key.
+    keys: KeyRing,
     started: f64,
     reloads: Reloads,
     draining: bool,
@@ -58,6 +65,8 @@ pub(crate) struct Engine {
 /// What a change needs, made before anything is changed.
 struct Prepared {
     pools: BTreeMap<String, Served>,
+    /// The new ways of http to the backends of pools that stay.
+    ways: BTreeMap<String, Way>,
     listeners: Vec<Bound>,
     admin: Option<TcpListener>,
 }
@@ -86,6 +95,7 @@ impl Engine {
             .sessions(config.budget.sessions);
         let mut engine = Self {
             budget: Budget::new(budget),
+            keys: http::own_keys(),
             clock: Clock::monotonic(),
             workers,
             asker,
@@ -111,7 +121,10 @@ impl Engine {
     pub(crate) async fn reload(&mut self, config: Config) -> Result<(), String> {
         let result = self.change(config).await;
         match result {
-            Ok(()) => self.reloads.applied += 1,
+            Ok(()) => {
+                self.reloads.applied += 1;
+                self.reopen_logs();
+            }
             Err(_) => self.refuse_reload(),
         }
         result
@@ -120,6 +133,28 @@ impl Engine {
     /// Counts a file that could not be put to use.
     pub(crate) const fn refuse_reload(&mut self) {
         self.reloads.refused += 1;
+    }
+
+    /// Does what is due: to be called every minute or so.
+    pub(crate) fn handle_timeout(&self) {
+        let now = self.clock.now();
+        for listener in &self.listeners {
+            listener.handle_timeout(now, &|pool, id| name_of(&self.pools, pool, id));
+        }
+    }
+
+    /// Opens the files of access logs anew: whoever puts logs away sends a SIGHUP behind it.
+    fn reopen_logs(&self) {
+        for listener in &self.listeners {
+            listener.reopen_log();
+        }
+    }
+
+    /// Waits until every access log is written.
+    pub(crate) fn flush_logs(&self) {
+        for listener in &self.listeners {
+            listener.flush_log();
+        }
     }
 
     /// Takes no new session from here on.
@@ -167,7 +202,7 @@ impl Engine {
         for key in &changes.restart {
             warn!(%key, "changes with a restart");
         }
-        self.change_pools(changes.pools, prepared.pools);
+        self.change_pools(changes.pools, prepared.pools, prepared.ways);
         self.change_listeners(changes.listeners, prepared.listeners);
         if changes.admin {
             self.change_admin(prepared.admin);
@@ -178,21 +213,37 @@ impl Engine {
 
     /// All that can fail: whatever it has made is dropped if the rest fails.
     async fn prepare(&self, changes: &Changes, config: &Config) -> Result<Prepared, String> {
-        let mut pools = BTreeMap::new();
+        let workers = self.workers.count();
+        let (mut pools, mut ways) = (BTreeMap::new(), BTreeMap::new());
         for change in &changes.pools {
-            if let PoolChange::Add(pool) | PoolChange::Rebuild(pool) = change {
-                let served = Served::start(self.clock, &self.places, pool);
-                let served = served.map_err(|error| format!("pool.{}: {error}", pool.name))?;
-                pools.insert(pool.name.clone(), served);
+            match change {
+                PoolChange::Add(pool) | PoolChange::Rebuild(pool) => {
+                    let served = Served::start(self.clock, &self.places, pool);
+                    let served = served.map_err(|error| format!("pool.{}: {error}", pool.name))?;
+                    pools.insert(pool.name.clone(), served);
+                }
+                PoolChange::Update { pool, rewires, .. } if *rewires => {
+                    if let Some(served) = self.pools.get(&pool.name) {
+                        let way = served.other_way(&pool.upstream, workers)?;
+                        ways.insert(pool.name.clone(), way);
+                    }
+                }
+                PoolChange::Update { .. } | PoolChange::Remove(_) => {}
             }
         }
         let found = |name: &str| pool(&pools, name).or_else(|| pool(&self.pools, name));
+        let upstreams = |name: &str| {
+            let new = pools.get(name).and_then(|served| served.way(workers).ok());
+            let new = new.or_else(|| ways.get(name).cloned());
+            new.or_else(|| self.pools.get(name)?.way(workers).ok())
+        };
         let shared = Shared {
             pools: &found,
+            upstreams: &upstreams,
             budget: &self.budget,
+            keys: &self.keys,
         };
         let mut listeners: Vec<Bound> = Vec::new();
-        let workers = self.workers.count();
         for change in &changes.listeners {
             if let ListenerChange::Add(listener) | ListenerChange::Move(listener) = change {
                 let is_ours = self.listeners.iter().any(|one| one.is_at(listener))
@@ -210,12 +261,18 @@ impl Engine {
         };
         Ok(Prepared {
             pools,
+            ways,
             listeners,
             admin,
         })
     }
 
-    fn change_pools(&mut self, changes: Vec<PoolChange>, fresh: BTreeMap<String, Served>) {
+    fn change_pools(
+        &mut self,
+        changes: Vec<PoolChange>,
+        fresh: BTreeMap<String, Served>,
+        mut ways: BTreeMap<String, Way>,
+    ) {
         let now = self.clock.now();
         self.pools.extend(fresh);
         for change in changes {
@@ -225,10 +282,15 @@ impl Engine {
                     info!(pool = %pool.name, why = "scheduler", "rebuilt");
                 }
                 PoolChange::Remove(name) => drop(self.pools.remove(&name)),
-                PoolChange::Update { pool, deltas } => {
-                    let served = self.pools.get(&pool.name);
-                    if let Some(Err(error)) = served.map(|s| s.update(now, &pool, deltas)) {
+                PoolChange::Update { pool, deltas, .. } => {
+                    let Some(served) = self.pools.get_mut(&pool.name) else {
+                        continue;
+                    };
+                    if let Err(error) = served.update(now, &pool, deltas) {
                         error!(pool = %pool.name, error, "not changed");
+                    }
+                    if let Some(way) = ways.remove(&pool.name) {
+                        served.take(pool.upstream, way);
                     }
                 }
             }
@@ -264,10 +326,14 @@ impl Engine {
     }
 
     fn update_one(&mut self, config: &config::Listener) {
+        let workers = self.workers.count();
         let found = |name: &str| pool(&self.pools, name);
+        let upstreams = |name: &str| self.pools.get(name)?.way(workers).ok();
         let shared = Shared {
             pools: &found,
+            upstreams: &upstreams,
             budget: &self.budget,
+            keys: &self.keys,
         };
         for listener in &mut self.listeners {
             if listener.config.name == config.name && !listener.is_draining() {
@@ -292,12 +358,19 @@ impl Engine {
         self.listeners = rest;
         let over: Vec<Running> = over;
         for listener in over {
-            let figures = listener.figures();
+            let figures = listener.figures(&|pool, id| name_of(&self.pools, pool, id));
             let past = self.past.entry(figures.name.clone());
             past.or_insert_with(|| snapshot::Listener::of_past(&figures))
                 .add(&figures);
         }
     }
+}
+
+/// The name of a backend, if its pool still has it.
+fn name_of(pools: &BTreeMap<String, Served>, pool: &str, id: BackendId) -> Option<String> {
+    let view = pools.get(pool)?.pool.view();
+    view.backend(id)
+        .map(|status| status.backend.name.to_string())
 }
 
 fn pool(pools: &BTreeMap<String, Served>, name: &str) -> Option<Pool> {

@@ -9,7 +9,7 @@ use lbcore::health::Health;
 use lbcore::pool::BackendStats;
 
 use super::{Engine, Served};
-use crate::admin::snapshot::{Backend, Listener, Pool, Resource, Snapshot};
+use crate::admin::snapshot::{Backend, Connections, Listener, Pool, Resource, Snapshot};
 use crate::process;
 
 impl Engine {
@@ -40,7 +40,8 @@ impl Engine {
             .iter()
             .partition(|listener| listener.is_draining());
         for listener in draining.into_iter().chain(serving) {
-            let figures = listener.figures();
+            let names = |pool: &str, id| super::name_of(&self.pools, pool, id);
+            let figures = listener.figures(&names);
             let entry = by_name.entry(figures.name.clone());
             let sum = entry.or_insert_with(|| Listener::of_past(&figures));
             sum.add(&figures);
@@ -48,6 +49,9 @@ impl Engine {
             sum.address = figures.address;
             sum.pools = figures.pools;
             sum.state = figures.state;
+            if let (Some(sum), Some(http)) = (&mut sum.http, figures.http) {
+                sum.certificates = http.certificates;
+            }
         }
         by_name.into_values().collect()
     }
@@ -73,7 +77,13 @@ fn budget(budget: &Budget) -> Vec<Resource> {
 
 fn show(name: &str, served: &Served) -> Pool {
     let stats = served.pool.stats();
-    let mut backends: Vec<Backend> = stats.iter().map(|stats| backend(served, stats)).collect();
+    let connections = served.connections();
+    let connections = |id| connections.iter().find(|one| one.backend == id).copied();
+    let backend = |stats: &BackendStats| Backend {
+        connections: connections(stats.backend.id).map(Connections),
+        ..backend(served, stats)
+    };
+    let mut backends: Vec<Backend> = stats.iter().map(backend).collect();
     backends.sort_by(|left, right| left.name.cmp(&right.name));
     Pool {
         name: name.into(),
@@ -111,5 +121,6 @@ fn backend(served: &Served, stats: &BackendStats) -> Backend {
         outcomes: outcomes.collect(),
         probes: served.probes(backend.id),
         mean_latency: stats.mean_latency().map(|mean| mean.as_secs_f64()),
+        connections: None,
     }
 }

@@ -1,11 +1,18 @@
 //! The pools in service: made from the file, probed, and told of in the log.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use lb_l4::connect::Dial;
 use lb_l4::{Clock, probe};
+use lb_l7::Upstream;
+use lb_l7::probe::{self as http_probe, HttpProbe};
+use lb_l7::tls::Alpn;
+use lb_l7::upstream::{BackendProtocol, ConnectionStats};
 use lbcore::health::{
     HealthConfig, OutlierConfig, ProbeFailure, ProbeKind, ProbeOutcome, SlowStart,
 };
@@ -26,6 +33,11 @@ pub(super) type Pool = lbcore::Pool<AnyScheduler>;
 /// Probes over, by backend and result.
 type ProbeCounts = BTreeMap<BackendId, BTreeMap<&'static str, u64>>;
 
+/// What probes of [`ProbeKind::Custom`] ask.
+///
+/// Once said, there is always one: a probe of the old kind may be under way when the kind changes.
+type Question = Arc<ArcSwapOption<HttpProbe>>;
+
 /// A pool in service; dropped, it is probed no longer.
 #[derive(Debug)]
 pub(super) struct Served {
@@ -34,8 +46,23 @@ pub(super) struct Served {
     /// The name of its scheduler.
     pub(super) scheduler: &'static str,
     probes: Arc<Mutex<ProbeCounts>>,
+    question: Question,
     changed: Arc<Notify>,
     driver: JoinHandle<()>,
+    name: String,
+    /// What the file says of the way of http.
+    way: config::Upstream,
+    /// Made when a listener of http first asks: others need no connections kept.
+    upstream: OnceCell<Upstream>,
+}
+
+/// How http reaches the backends of a pool.
+#[derive(Clone, Debug)]
+pub(super) struct Way {
+    /// Shared by all listeners, so that limits hold for all of them together.
+    pub(super) upstream: Upstream,
+    /// Whether its scheduler places requests by key.
+    pub(super) is_keyed: bool,
 }
 
 impl Served {
@@ -57,18 +84,25 @@ impl Served {
         pool.apply(now, [backends])
             .map_err(|error| error.to_string())?;
         let (probes, changed) = (Arc::default(), Arc::default());
+        let question = Question::default();
+        ask(&question, from)?;
         let driver = Driver {
             name: from.name.clone(),
             pool: pool.clone(),
             clock,
             probes: Arc::clone(&probes),
+            question: Arc::clone(&question),
             changed: Arc::clone(&changed),
         };
         Ok(Self {
             pool,
             scheduler: from.scheduler.name,
             probes,
+            question,
             changed,
+            name: from.name.clone(),
+            way: from.upstream.clone(),
+            upstream: OnceCell::new(),
             driver: tokio::spawn(driver.run(places.clone().turn())),
         })
     }
@@ -84,14 +118,77 @@ impl Served {
         to: &config::Pool,
         deltas: Vec<Delta>,
     ) -> Result<(), String> {
+        ask(&self.question, to)?;
         self.pool
             .configure(now, settings(to))
             .map_err(|error| error.to_string())?;
         self.pool
             .apply(now, deltas)
             .map_err(|error| error.to_string())?;
+        let mut probes = self.probes.lock().unwrap_or_else(PoisonError::into_inner);
+        // Those who are gone would be counted for ever.
+        probes.retain(|id, _| to.backends.iter().any(|backend| backend.id == *id));
+        drop(probes);
         self.changed.notify_one();
         Ok(())
+    }
+
+    /// How http reaches its backends, for that many workers.
+    ///
+    /// # Errors
+    ///
+    /// Says what the library does not take; the parser lets nothing like it through.
+    pub(super) fn way(&self, workers: usize) -> Result<Way, String> {
+        let upstream = match self.upstream.get() {
+            Some(upstream) => upstream.clone(),
+            None => {
+                let made = self.make(&self.way, workers)?;
+                self.upstream.get_or_init(|| made).clone()
+            }
+        };
+        Ok(self.as_way(upstream))
+    }
+
+    /// The way that `to` says, which is not taken yet.
+    ///
+    /// # Errors
+    ///
+    /// As [`way`](Self::way).
+    pub(super) fn other_way(&self, to: &config::Upstream, workers: usize) -> Result<Way, String> {
+        Ok(self.as_way(self.make(to, workers)?))
+    }
+
+    /// Takes another way; exchanges under way end on the one they began on.
+    pub(super) fn take(&mut self, to: config::Upstream, way: Way) {
+        self.way = to;
+        self.upstream = OnceCell::from(way.upstream);
+    }
+
+    /// The connections of http to each backend, if there are any.
+    pub(super) fn connections(&self) -> Vec<ConnectionStats> {
+        self.upstream.get().map(Upstream::stats).unwrap_or_default()
+    }
+
+    fn make(&self, from: &config::Upstream, workers: usize) -> Result<Upstream, String> {
+        let upstream = Upstream::new(self.pool.clone()).name(&self.name);
+        let config = from.config.clone().workers(workers);
+        let told = |error: &dyn fmt::Display| format!("pool.{}: {error}", self.name);
+        let upstream = upstream.config(config).map_err(|e| told(&e))?;
+        let upstream = upstream.retry_budget(from.retries).map_err(|e| told(&e))?;
+        match &from.tls {
+            Some(tls) => {
+                let tls = tls.made(alpn(from.config.protocol)).map_err(|e| told(&e))?;
+                Ok(upstream.tls(tls))
+            }
+            None => Ok(upstream),
+        }
+    }
+
+    fn as_way(&self, upstream: Upstream) -> Way {
+        Way {
+            upstream,
+            is_keyed: BY_KEY.contains(&self.scheduler),
+        }
     }
 
     /// Probes of `backend` that are over, by result: every result, so that rates begin at 0.
@@ -115,6 +212,7 @@ struct Driver {
     pool: Pool,
     clock: Clock,
     probes: Arc<Mutex<ProbeCounts>>,
+    question: Question,
     changed: Arc<Notify>,
 }
 
@@ -147,8 +245,16 @@ impl Driver {
     fn send(&self, probe: Probe, place: Place) {
         let (pool, clock) = (self.pool.clone(), self.clock);
         let (probes, changed) = (Arc::clone(&self.probes), Arc::clone(&self.changed));
+        let question = match probe.kind {
+            ProbeKind::Custom => self.question.load_full(),
+            _ => None,
+        };
         tokio::spawn(async move {
-            let outcome = probe::send(&probe, &Dial::default(), clock).await;
+            // One clock: both crates tell the time of the kernel.
+            let outcome = match question {
+                Some(http) => http_probe::send(&probe, &http).await,
+                None => probe::send(&probe, &Dial::default(), clock).await,
+            };
             drop(place);
             pool.handle_probe(clock.now(), probe.backend, probe.number, outcome);
             let mut probes = probes.lock().unwrap_or_else(PoisonError::into_inner);
@@ -161,6 +267,14 @@ impl Driver {
             changed.notify_one();
         });
     }
+}
+
+/// Has probes ask what `from` says, if they ask anything; before the pool knows of it.
+fn ask(question: &Question, from: &config::Pool) -> Result<(), String> {
+    if let Some(config::HealthKind::Http(health)) = from.health.as_ref().map(|all| &all.kind) {
+        question.store(Some(Arc::new(health.made(&from.upstream)?)));
+    }
+    Ok(())
 }
 
 /// The name of an outcome, for metrics.
@@ -202,6 +316,7 @@ fn settings(from: &config::Pool) -> PoolConfig {
 
 fn health(from: &config::Health, backends: u32) -> HealthConfig {
     let kind = match &from.kind {
+        config::HealthKind::Http(_) => ProbeKind::Custom,
         config::HealthKind::Tcp => ProbeKind::TcpConnect,
         config::HealthKind::TcpExchange { send, expect } => ProbeKind::TcpExchange {
             send: send.as_slice().into(),
@@ -240,6 +355,18 @@ fn outlier(from: &config::Outlier) -> OutlierConfig {
         .max_ejection(from.max_ejection)
         .max_ejected_percent(from.max_ejected_percent)
 }
+
+/// What is offered to backends of this protocol.
+const fn alpn(protocol: BackendProtocol) -> &'static [Alpn] {
+    match protocol {
+        BackendProtocol::Http2 => &[Alpn::Http2],
+        BackendProtocol::Negotiated => &[Alpn::Http2, Alpn::Http1],
+        _ => &[Alpn::Http1],
+    }
+}
+
+/// Schedulers that place by key.
+const BY_KEY: [&str; 4] = ["maglev", "ketama", "rendezvous", "bounded-load"];
 
 /// Every name that [`result`] gives.
 const RESULTS: [&str; 8] = [
@@ -288,6 +415,24 @@ mod tests {
         assert!(results.iter().all(|one| RESULTS.contains(&result(*one))));
     }
 
+    #[tokio::test]
+    async fn probes_of_a_backend_that_is_gone_are_counted_no_longer() {
+        let [a, b] = ["a", "b"].map(BackendId::of_name);
+        let two = pool(
+            "backends = [{ name = \"a\", address = \"10.0.0.1:1\" }, { name = \"b\", address = \"10.0.0.2:1\" }]",
+        );
+        let one = pool("backends = [{ name = \"b\", address = \"10.0.0.2:1\" }]");
+        let clock = Clock::monotonic();
+        let served = Served::start(clock, &Places::default(), &two).expect("a pool");
+        let counts = || served.probes.lock().expect("no panic");
+        for id in [a, b] {
+            counts().insert(id, BTreeMap::from([("pass", 1)]));
+        }
+        let deltas = vec![Delta::Remove(a)];
+        served.update(clock.now(), &one, deltas).expect("changed");
+        assert_eq!(counts().keys().collect::<Vec<_>>(), [&b]);
+    }
+
     fn pool(rest: &str) -> config::Pool {
         let text = format!(
             "[[pool]]\nname = \"p\"\nscheduler = \"random\"\n{rest}\n\
@@ -306,6 +451,10 @@ mod tests {
         assert_eq!(settings(&pool("")), PoolConfig::default());
         let health = settings(&pool("health = { kind = \"tcp\" }")).health;
         assert_eq!(health, Some(HealthConfig::default()));
+        for kind in ["http", "grpc"] {
+            let health = settings(&pool(&format!("health = {{ kind = \"{kind}\" }}"))).health;
+            assert_eq!(health.expect(kind).kind, ProbeKind::Custom);
+        }
     }
 
     #[test]

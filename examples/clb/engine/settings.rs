@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use lb_l4::stream::udp::{OnePacket, UdpConfig, UdpSettings};
 use lb_l4::stream::{Settings, TcpConfig};
+use lb_l7::cookie::KeyRing;
 use lbcore::address_list::{AddressRules, Prefix};
 use lbcore::budget::Budget;
 use lbcore::hash::HashKey;
@@ -14,15 +15,19 @@ use lbcore::persist::SourceAddress;
 use lbcore::proxy_protocol::Version;
 use lbcore::schedule::{AnyScheduler, KeyExtractor};
 
-use super::pools::Pool;
+use super::pools::{Pool, Way};
 use crate::config::{self, Listener, SendProxy, Target};
 
 /// What listeners share.
 pub(super) struct Shared<'s> {
     /// The pool of a name, if there is one.
     pub(super) pools: &'s dyn Fn(&str) -> Option<Pool>,
+    /// The way of http to the backends of a pool, if there is one.
+    pub(super) upstreams: &'s dyn Fn(&str) -> Option<Way>,
     /// What the whole process may use.
     pub(super) budget: &'s Budget,
+    /// What signs cookies where the file names no key.
+    pub(super) keys: &'s KeyRing,
 }
 
 fn pool(config: &Listener, shared: &Shared<'_>, name: &str) -> Result<Pool, String> {
@@ -49,6 +54,7 @@ pub(super) fn tcp(
                 None => settings,
             }
         }
+        Target::Http(_) => return Err(told(from, &"requests are not passed on as a stream")),
     };
     let settings = settings
         .config(times(from))
@@ -118,7 +124,7 @@ fn datagrams(from: &Listener) -> UdpConfig {
     }
 }
 
-fn limits(from: &Listener) -> LimitConfig {
+pub(super) fn limits(from: &Listener) -> LimitConfig {
     LimitConfig::default()
         .bytes_per_second_in(from.limits.bytes_per_second_in)
         .bytes_per_second_out(from.limits.bytes_per_second_out)
@@ -137,7 +143,7 @@ fn keys(from: &Listener) -> Result<KeyExtractor, String> {
         .map_err(|e| told(from, &e))
 }
 
-fn rules(from: &Listener) -> Result<AddressRules, String> {
+pub(super) fn rules(from: &Listener) -> Result<AddressRules, String> {
     let list = |prefixes: &[config::Prefix]| -> Result<Vec<Prefix>, String> {
         let prefixes = prefixes.iter().map(|p| Prefix::new(p.address, p.bits));
         prefixes

@@ -1,12 +1,16 @@
 //! `health = { … }`: how the backends of a pool are probed.
 
+mod http;
+
 use std::time::Duration;
+
+pub(crate) use http::HttpHealth;
 
 use super::section::{Section, one_of};
 use super::{DAY, MILLISECOND, bytes, duration};
 
 /// How the backends of a pool are probed.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Health {
     /// What a probe does.
     pub(crate) kind: HealthKind,
@@ -25,8 +29,10 @@ pub(crate) struct Health {
 }
 
 /// What a probe does.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum HealthKind {
+    /// Asks by HTTP or by gRPC.
+    Http(Box<HttpHealth>),
     /// Connects.
     Tcp,
     /// Connects, sends, and expects the answer to begin so.
@@ -35,8 +41,10 @@ pub(crate) enum HealthKind {
     UdpExchange { send: Vec<u8>, expect: Vec<u8> },
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Eq, PartialEq)]
 enum Kind {
+    Grpc,
+    Http,
     Tcp,
     TcpExchange,
     UdpExchange,
@@ -46,8 +54,9 @@ enum Kind {
 pub(super) fn read(section: &mut Section<'_>) -> Option<Health> {
     section.require("kind", &one_of(KINDS.map(|(name, _)| name)));
     let kind = section.choice("kind", "kind of probe", &KINDS);
-    let send = bytes::read(section, "send", "send_hex");
-    let expect = bytes::read(section, "expect", "expect_hex");
+    // Without a kind, nothing is known of what only some kinds have.
+    section.knows(&KEYS);
+    let kind = kind.map(|kind| what(section, kind));
     let interval = section.span("interval", MILLISECOND..=DAY);
     let fast_interval = section.span("fast_interval", MILLISECOND..=DAY);
     let timeout = section.span("timeout", MILLISECOND..=DAY);
@@ -55,7 +64,7 @@ pub(super) fn read(section: &mut Section<'_>) -> Option<Health> {
     let fall = section.integer("fall", 1..=COUNT_MOST);
     let jitter = section.integer("jitter", 0..=JITTER_MOST);
     let health = Health {
-        kind: exchange(section, kind?, send, expect),
+        kind: kind?,
         interval: interval.unwrap_or(INTERVAL),
         fast_interval,
         timeout: timeout.unwrap_or_else(|| TIMEOUT.min(interval.unwrap_or(INTERVAL))),
@@ -70,25 +79,31 @@ pub(super) fn read(section: &mut Section<'_>) -> Option<Health> {
     Some(health)
 }
 
-/// The kind with what it sends and expects; a probe that only connects has neither.
-fn exchange(
-    section: &Section<'_>,
-    kind: Kind,
-    send: Option<Vec<u8>>,
-    expect: Option<Vec<u8>>,
-) -> HealthKind {
-    if matches!(kind, Kind::Tcp) {
-        for key in ["send", "send_hex", "expect", "expect_hex"] {
-            if section.has(key) {
-                section.wrong(key, "only for kind tcp-exchange or udp-exchange");
-            }
+/// The kind with what it sends and expects.
+fn what(section: &mut Section<'_>, kind: Kind) -> HealthKind {
+    for key in KEYS.into_iter().filter(|key| section.has(key)) {
+        if !kind.keys().contains(&key) {
+            let having = KINDS.iter().filter(|(_, kind)| kind.keys().contains(&key));
+            let having: Vec<_> = having.map(|(name, _)| *name).collect();
+            section.wrong(key, format!("only for kind {}", having.join(" or ")));
         }
-        return HealthKind::Tcp;
     }
+    match kind {
+        Kind::Tcp => HealthKind::Tcp,
+        Kind::Http | Kind::Grpc => {
+            HealthKind::Http(Box::new(http::read(section, kind == Kind::Grpc)))
+        }
+        Kind::TcpExchange | Kind::UdpExchange => exchange(section, kind),
+    }
+}
+
+fn exchange(section: &mut Section<'_>, kind: Kind) -> HealthKind {
+    let send = bytes::read(section, "send", "send_hex");
+    let expect = bytes::read(section, "expect", "expect_hex");
     let said = section.has("send") || section.has("send_hex");
     let empty = send.as_ref().is_some_and(Vec::is_empty);
     let (send, expect) = (send.unwrap_or_default(), expect.unwrap_or_default());
-    if matches!(kind, Kind::TcpExchange) {
+    if kind == Kind::TcpExchange {
         if send.is_empty() && expect.is_empty() {
             section.wrong("kind", "tcp-exchange needs send or expect, or use \"tcp\"");
         }
@@ -98,6 +113,18 @@ fn exchange(
         section.wrong("send", "missing, expected what the datagram holds");
     }
     HealthKind::UdpExchange { send, expect }
+}
+
+impl Kind {
+    /// Those of [`KEYS`] that it has.
+    const fn keys(self) -> &'static [&'static str] {
+        match self {
+            Self::Grpc => &http::OF_GRPC,
+            Self::Http => &http::OF_HTTP,
+            Self::Tcp => &[],
+            Self::TcpExchange | Self::UdpExchange => &["expect", "expect_hex", "send", "send_hex"],
+        }
+    }
 }
 
 fn at_most_interval(section: &Section<'_>, key: &str, span: Duration, interval: Duration) {
@@ -111,10 +138,29 @@ fn at_most_interval(section: &Section<'_>, key: &str, span: Duration, interval: 
     }
 }
 
-const KINDS: [(&str, Kind); 3] = [
+const KINDS: [(&str, Kind); 5] = [
+    ("grpc", Kind::Grpc),
+    ("http", Kind::Http),
     ("tcp", Kind::Tcp),
     ("tcp-exchange", Kind::TcpExchange),
     ("udp-exchange", Kind::UdpExchange),
+];
+
+/// Every key that not all kinds have.
+const KEYS: [&str; 13] = [
+    "body",
+    "expect",
+    "expect_hex",
+    "headers",
+    "host",
+    "method",
+    "path",
+    "port",
+    "protocol",
+    "send",
+    "send_hex",
+    "service",
+    "tls",
 ];
 
 /// HAProxy's `inter`.
