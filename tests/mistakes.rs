@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use harness::host::{self, TempDir};
+use harness::keys::{CERT, KEY, Keys};
 use harness::wait::{self, PATIENCE};
 use harness::{clb, procfs};
 
@@ -185,9 +186,20 @@ fn a_good_file_is_good_and_a_check_of_it_serves_nothing() {
     assert_eq!(output.status.code(), Some(0), "{told}");
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(said.contains("good"), "{said}");
-    // And every key there is.
+    // And every key there is, with the files that it names beside it.
     let reference = harness::workspace::root().join("examples/clb/reference.toml");
-    assert_eq!(run(&reference, true).status.code(), Some(0));
+    let text = fs::read_to_string(reference).expect("the reference can be read");
+    let keys = Keys::p256("www.example.com");
+    for (name, text) in [
+        ("reference.toml", &text),
+        (CERT, &keys.cert),
+        (KEY, &keys.key),
+    ] {
+        dir.write(name, text);
+    }
+    let output = run(&dir.path().join("reference.toml"), true);
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{told}");
 }
 
 #[test]

@@ -48,6 +48,13 @@ fn each_cargo_command_in_the_readme_names_what_there_is() {
     let readme = read("README.md");
     for line in blocks(&readme, "sh").iter().flat_map(|block| block.lines()) {
         let words: Vec<_> = line.split_whitespace().collect();
+        // A package that is no member of the workspace is known by its own manifest only.
+        let elsewhere = words.windows(2).find(|pair| pair[0] == "--manifest-path");
+        let manifest = elsewhere.map(|pair| read(pair[1]));
+        let target = |kind: &str, name: &str| match &manifest {
+            Some(text) => text.contains(&format!("[[{kind}]]\nname = \"{name}\"")),
+            None => target(kind, name),
+        };
         for pair in words.windows(2).filter(|_| words[0] == "cargo") {
             let exists = match pair[0] {
                 "--bin" => target("bin", pair[1]),

@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 use rustix::process::Signal;
 
 use crate::host;
+use crate::keys::Keys;
 use crate::metrics::Metrics;
 use crate::process::{Launch, Process};
 use crate::procfs::{self, Protocol};
@@ -36,6 +37,13 @@ impl Clb {
     pub fn with_descriptors(most: u32, workers: usize, sections: &str) -> Self {
         let limited = Launch::new("prlimit").arg(format!("--nofile={most}"));
         Self::start_by(limited.arg(program()), workers, sections)
+    }
+
+    /// The same with these keys beside its file, as a listener of TLS needs them.
+    #[track_caller]
+    #[must_use]
+    pub fn with_keys(keys: &Keys, workers: usize, sections: &str) -> Self {
+        Self::start_by(keys.beside(Launch::new(program())), workers, sections)
     }
 
     #[track_caller]

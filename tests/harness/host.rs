@@ -105,6 +105,13 @@ pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
+/// Whether there is a program of that name to run.
+#[must_use]
+pub fn has(program: &str) -> bool {
+    let found = std::process::Command::new("which").arg(program).output();
+    found.is_ok_and(|which| which.status.success())
+}
+
 /// Says loudly that the rest of this test is not run, and why.
 ///
 /// # Panics
@@ -118,6 +125,20 @@ pub fn cores() -> usize {
 pub fn skip(reason: &str) {
     assert!(!in_ci(), "skipped, though CI is to skip nothing: {reason}");
     eprintln!("SKIPPED at {}: {reason}", std::panic::Location::caller());
+}
+
+/// Says as loudly that the rest of this test is not run for want of what Debian does not have:
+/// there is no host, and no CI, that must have it.
+#[track_caller]
+#[expect(
+    clippy::print_stderr,
+    reason = "a skip that nobody sees is a test that nobody runs"
+)]
+pub fn unavailable(program: &str) {
+    eprintln!(
+        "SKIPPED at {}: no {program}",
+        std::panic::Location::caller()
+    );
 }
 
 #[expect(

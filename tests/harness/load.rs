@@ -28,12 +28,17 @@ pub struct Requests {
 
 /// wrk, about to ask for `http://ADDRESS/` for whole seconds, on one thread.
 pub fn wrk(address: SocketAddr, connections: usize, span: Duration) -> Launch {
+    wrk_at(&format!("http://{address}/"), connections, span)
+}
+
+/// wrk, about to ask for `url`, `https` included, for whole seconds, on one thread.
+pub fn wrk_at(url: &str, connections: usize, span: Duration) -> Launch {
     let seconds = span.as_secs().max(1);
     Launch::new("wrk")
         .args(["--threads=1", "--latency"])
         .arg(format!("--connections={connections}"))
         .arg(format!("--duration={seconds}s"))
-        .arg(format!("http://{address}/"))
+        .arg(url)
 }
 
 impl Requests {

@@ -5,6 +5,7 @@
 
 use std::net::SocketAddr;
 
+use crate::keys::{CERT, KEY, Keys};
 use crate::process::Launch;
 use crate::procfs::Protocol;
 
@@ -31,6 +32,21 @@ pub fn http_server(address: SocketAddr, body: &str) -> Launch {
          }}"
     );
     nginx(&text).serving(Protocol::Tcp, address)
+}
+
+/// The same over TLS, in HTTP/2 or HTTP/1.1.
+pub fn https_server(address: SocketAddr, body: &str, keys: &Keys) -> Launch {
+    let text = format!(
+        "events {{ worker_connections 16384; }}
+         http {{
+             access_log off; keepalive_requests 1000000000; client_body_temp_path body;
+             proxy_temp_path proxy; fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi;
+             scgi_temp_path scgi;
+             ssl_certificate {CERT}; ssl_certificate_key {KEY}; ssl_protocols TLSv1.2 TLSv1.3;
+             server {{ listen {address} ssl http2 backlog=4096; return 200 \"{body}\"; }}
+         }}"
+    );
+    keys.beside(nginx(&text)).serving(Protocol::Tcp, address)
 }
 
 /// HAProxy with this text after its global section.

@@ -87,6 +87,24 @@ impl Memory {
     }
 }
 
+/// Memory in RAM that the process `pid` shares with none, in bytes; `None` when there is no such
+/// process.
+///
+/// Walks all its pages: takes milliseconds.
+#[must_use]
+pub fn private_memory(pid: u32) -> Option<u64> {
+    private(&std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?)
+}
+
+/// Reads `/proc/PID/smaps_rollup`.
+fn private(rollup: &str) -> Option<u64> {
+    let kibibytes = |name: &str| -> Option<u64> {
+        let line = rollup.lines().find_map(|line| line.strip_prefix(name))?;
+        line.strip_suffix("kB")?.trim().parse().ok()
+    };
+    Some((kibibytes("Private_Clean:")? + kibibytes("Private_Dirty:")?) * 1024)
+}
+
 /// How many descriptors the process `pid` has open; `None` when there is no such process.
 #[must_use]
 pub fn descriptors(pid: u32) -> Option<usize> {
@@ -194,6 +212,14 @@ mod tests {
         };
         assert_eq!(time(50, 20) - time(30, 5), time(20, 15));
         assert_eq!(time(1, 1) - time(2, 2), time(0, 0));
+    }
+
+    #[test]
+    fn private_memory_is_what_is_clean_and_what_is_dirty() {
+        let text = "Rss: 90 kB\nPrivate_Clean:   3 kB\nPrivate_Dirty:   4 kB\nSwap: 1 kB\n";
+        assert_eq!(private(text), Some(7 * 1024));
+        assert_eq!(private("Private_Clean: 3 kB\n"), None);
+        assert!(private_memory(std::process::id()).is_some_and(|bytes| bytes > 100_000));
     }
 
     #[test]
