@@ -47,6 +47,17 @@ pub(crate) struct Contender {
 }
 
 impl Contender {
+    /// Starts a proxy on its core, and waits until it listens.
+    pub(crate) fn start(name: &'static str, front: SocketAddr, launch: Launch) -> Self {
+        let launch = launch.pinned(PROXY_CORE).serving(Protocol::Tcp, front);
+        Self {
+            name,
+            front,
+            process: launch.start(),
+            _program: None,
+        }
+    }
+
     /// CPU time it has used so far, in nanoseconds.
     pub(crate) fn cpu_nanos(&self) -> f64 {
         self.process.cpu_time().total().as_nanos() as f64
@@ -92,7 +103,7 @@ pub(crate) fn start(options: &Options, traffic: Traffic, backend: SocketAddr) ->
     contenders
 }
 
-fn program(options: &Options) -> Result<PathBuf, String> {
+pub(crate) fn program(options: &Options) -> Result<PathBuf, String> {
     let given = options.clb.as_ref();
     given.map_or_else(
         || workspace::program("clb", Profile::Release),

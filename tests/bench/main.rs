@@ -6,6 +6,11 @@
 //! cargo bench -p tests --bench relay -- udp --at-most nginx=0.8
 //! cargo bench -p tests --bench relay -- trains --at-most nginx=0.5
 //! cargo bench -p tests --bench relay -- memory --connections 9000
+//! cargo bench -p tests --bench relay -- http https --at-most haproxy=1.0 --at-most pingora=0.5
+//! cargo bench -p tests --bench relay -- h2 --at-most haproxy=1.4 --at-most pingora=0.6
+//! cargo bench -p tests --bench relay -- handshakes --at-most haproxy=0.75
+//! cargo bench -p tests --bench relay -- idle --kib-at-most plain=8 --kib-at-most tls=20 --kib-at-most h2=28
+//! cargo bench -p tests --bench relay -- slow-backend --at-most even=1.2
 //! ```
 //!
 //! Each proxy has one thread, on core 0; what makes the load and what answers it share core 1. All
@@ -20,6 +25,11 @@
 
 mod bulk;
 mod contender;
+mod http;
+mod http_contender;
+mod http_handshakes;
+mod http_idle;
+mod http_slow_backend;
 mod memory;
 mod options;
 mod table;
@@ -29,6 +39,7 @@ mod udp;
 
 use std::process::ExitCode;
 
+use harness::idle::Speech;
 use options::{Options, Scene};
 
 /// The proxy's core, and the one of everything else.
@@ -48,15 +59,24 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     }
     let within = options.scenes.iter().fold(true, |within, scene| {
-        let table = match scene {
-            Scene::Bulk => bulk::compare(&options),
-            Scene::Memory => memory::compare(&options),
-            Scene::Tcp => tcp::compare(&options),
-            Scene::Trains => trains::compare(&options),
-            Scene::Udp => udp::compare(&options),
+        let tables = match scene {
+            Scene::Bulk => vec![bulk::compare(&options)],
+            Scene::H2 => http::compare(&options, Speech::H2),
+            Scene::Handshakes => vec![http_handshakes::compare(&options)],
+            Scene::Http => http::compare(&options, Speech::Http),
+            Scene::Https => http::compare(&options, Speech::Https),
+            // Its limits are no ratios, and it has looked at them itself.
+            Scene::Idle => return within & http_idle::compare(&options),
+            Scene::Memory => vec![memory::compare(&options)],
+            Scene::SlowBackend => vec![http_slow_backend::compare(&options)],
+            Scene::Tcp => vec![tcp::compare(&options)],
+            Scene::Trains => vec![trains::compare(&options)],
+            Scene::Udp => vec![udp::compare(&options)],
         };
-        println!("{table}");
-        within & table.keeps(&options.at_most)
+        tables.iter().fold(within, |within, table| {
+            println!("{table}");
+            within & table.keeps(&options.at_most)
+        })
     });
     ExitCode::from(u8::from(!within))
 }

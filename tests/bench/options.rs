@@ -6,13 +6,16 @@ use std::time::Duration;
 /// How to call this bench.
 pub(crate) const USAGE: &str = "\
 usage: cargo bench -p tests --bench relay -- [SCENE]... [OPTION VALUE]...
-  scenes: tcp, bulk, udp, trains, memory; all of them if none is named
-  --only a,b         contenders: floor, haproxy, nginx, clb (all)
+  scenes: tcp, bulk, udp, trains, memory, http, https, h2, handshakes, idle, slow-backend;
+          all of them if none is named
+  --only a,b         contenders: floor, haproxy, nginx, pingora, clb (all)
   --clb PATH         the program to take for clb (built in release if not given)
+  --pingora PATH     the program to take for pingora (where tests/peers puts it if not given)
   --at-most a=1.0    fail if clb costs more than that many times as much as a
   --rounds N         turns of each contender (5)
   --seconds N        how long a turn lasts (3)
-  --connections N    for memory (9000)
+  --connections N    for memory and idle (9000)
+  --kib-at-most p=8  for idle: fail if a connection of p (plain, tls, h2) costs more than that
   --window N         for udp: datagrams under way on each of 64 sockets (2)";
 
 /// What is measured.
@@ -22,7 +25,19 @@ pub(crate) enum Scene {
     Bulk,
     /// Memory a connection.
     Memory,
-    /// CPU time of a small HTTP exchange.
+    /// CPU time of an exchange in HTTP/2 over TLS.
+    H2,
+    /// CPU time of a full handshake of TLS 1.3.
+    Handshakes,
+    /// CPU time of an exchange in HTTP/1.1.
+    Http,
+    /// CPU time of an exchange in HTTP/1.1 over TLS.
+    Https,
+    /// Private memory of a connection that is kept alive.
+    Idle,
+    /// Latency while one of ten backends is slow.
+    SlowBackend,
+    /// CPU time of a small HTTP exchange, forwarded as bytes.
     Tcp,
     /// CPU time of a packet in a train of segments.
     Trains,
@@ -37,8 +52,11 @@ pub(crate) struct Options {
     /// By name; empty for all.
     pub(crate) only: Vec<String>,
     pub(crate) clb: Option<PathBuf>,
+    pub(crate) pingora: Option<PathBuf>,
     /// Contenders, and the most that clb may cost, theirs being 1.
     pub(crate) at_most: Vec<(String, f64)>,
+    /// What is spoken on idle connections, and the most KiB that each may cost.
+    pub(crate) kib_at_most: Vec<(String, f64)>,
     pub(crate) rounds: usize,
     pub(crate) turn: Duration,
     pub(crate) connections: usize,
@@ -52,7 +70,9 @@ impl Options {
             scenes: Vec::new(),
             only: Vec::new(),
             clb: None,
+            pingora: None,
             at_most: Vec::new(),
+            kib_at_most: Vec::new(),
             rounds: 5,
             turn: Duration::from_secs(3),
             connections: 9_000,
@@ -72,7 +92,17 @@ impl Options {
         if options.scenes.is_empty() {
             options.scenes = NAMES.map(|(_, scene)| scene).to_vec();
         }
+        options.agree()?;
         Ok(options)
+    }
+
+    /// Whether each limit is on somebody who takes part: else it would be kept by silence.
+    fn agree(&self) -> Result<(), String> {
+        let unmet = self.at_most.iter().map(|(name, _)| name);
+        let mut unmet = unmet.filter(|name| !self.wants(name) && !VARIANTS.contains(&&***name));
+        unmet.next().map_or(Ok(()), |name| {
+            Err(format!("--at-most {name}: left out by --only"))
+        })
     }
 
     /// Whether that contender takes part.
@@ -86,11 +116,9 @@ impl Options {
         match option {
             "--only" => self.only = value.split(',').map(str::to_owned).collect(),
             "--clb" => self.clb = Some(PathBuf::from(value)),
-            "--at-most" => {
-                let (name, limit) = value.split_once('=').ok_or_else(mistake)?;
-                let limit = limit.parse().map_err(|_| mistake())?;
-                self.at_most.push((name.to_owned(), limit));
-            }
+            "--pingora" => self.pingora = Some(PathBuf::from(value)),
+            "--at-most" => self.at_most.push(limit(&value).ok_or_else(mistake)?),
+            "--kib-at-most" => self.kib_at_most.push(limit(&value).ok_or_else(mistake)?),
             "--rounds" => self.rounds = number().ok_or_else(mistake)?,
             "--seconds" => {
                 let seconds = number().ok_or_else(mistake)?;
@@ -104,12 +132,27 @@ impl Options {
     }
 }
 
-const NAMES: [(&str, Scene); 5] = [
+/// `name=1.5`.
+fn limit(text: &str) -> Option<(String, f64)> {
+    let (name, limit) = text.split_once('=')?;
+    Some((name.to_owned(), limit.parse().ok()?))
+}
+
+/// Rows that are clb itself under other conditions, or other peers of one scene.
+const VARIANTS: [&str; 1] = ["even"];
+
+const NAMES: [(&str, Scene); 11] = [
     ("tcp", Scene::Tcp),
     ("bulk", Scene::Bulk),
     ("udp", Scene::Udp),
     ("trains", Scene::Trains),
     ("memory", Scene::Memory),
+    ("http", Scene::Http),
+    ("https", Scene::Https),
+    ("h2", Scene::H2),
+    ("handshakes", Scene::Handshakes),
+    ("idle", Scene::Idle),
+    ("slow-backend", Scene::SlowBackend),
 ];
 
 fn scene(name: &str) -> Option<Scene> {

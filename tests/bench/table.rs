@@ -26,6 +26,8 @@ pub(crate) struct Table {
     title: &'static str,
     unit: &'static str,
     rows: Vec<Row>,
+    /// Those that ought to have a row and could not take part.
+    absent: Vec<&'static str>,
 }
 
 #[derive(Debug)]
@@ -57,7 +59,12 @@ impl Table {
                 row.peak = peak(&contender.process);
             }
         }
-        Self { title, unit, rows }
+        Self {
+            title,
+            unit,
+            rows,
+            absent: Vec::new(),
+        }
     }
 
     /// Gives each contender one turn, without one to warm up.
@@ -73,16 +80,38 @@ impl Table {
             row
         };
         let rows = contenders.iter().map(row).collect();
-        Self { title, unit, rows }
+        Self {
+            title,
+            unit,
+            rows,
+            absent: Vec::new(),
+        }
+    }
+
+    /// Names those that ought to have a row and could not take part: no limit on them is kept.
+    pub(crate) fn without(mut self, absent: &[&'static str]) -> Self {
+        self.absent.extend(absent);
+        self
+    }
+
+    /// Whether our cost itself is at most `limit`; says so if not.
+    pub(crate) fn stays_below(&self, limit: f64) -> bool {
+        let ours = self.row(OURS).map(|row| row.median(|sample| sample.cost));
+        let within = ours.is_some_and(|cost| cost <= limit);
+        let word = if within { "kept" } else { "NOT KEPT" };
+        println!("{}: at most {limit} {}: {word}", self.title, self.unit);
+        within
     }
 
     /// Whether our cost is within each limit on a contender of this scene; says which is not.
     pub(crate) fn keeps(&self, at_most: &[(String, f64)]) -> bool {
         at_most.iter().fold(true, |kept, (name, limit)| {
-            let Some(peer) = self.row(name) else {
+            let peer = self.row(name);
+            if peer.is_none() && !self.absent.iter().any(|absent| absent == name) {
                 return kept;
-            };
-            let within = self.ratio(peer).is_some_and(|ratio| ratio <= *limit);
+            }
+            let within = peer.and_then(|peer| self.ratio(peer));
+            let within = within.is_some_and(|ratio| ratio <= *limit);
             let word = if within { "kept" } else { "NOT KEPT" };
             println!("{}: at most {limit} of {name}: {word}", self.title);
             kept & within
