@@ -97,6 +97,10 @@ pub enum TargetFault {
     /// A redirect keeps the host of the request, and there is none that can be repeated.
     #[error("the request names no host to send its client back to")]
     NoHost,
+    /// The query has bytes beyond ASCII, which a URI escapes (RFC 3986, 2.1): what comes by HTTP/1
+    /// is refused for them already.
+    #[error("the query has bytes that are not escaped")]
+    NotAscii,
     /// It is not in its normal form, and the policy refuses that.
     #[error("the path is not in its normal form")]
     NotNormal,
@@ -113,13 +117,14 @@ pub enum TargetFault {
 
 impl TargetFault {
     /// All there are, in the order of their declaration.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::AboveRoot,
         Self::Backslash,
         Self::BadEscape,
         Self::DotParameter,
         Self::EncodedSlash,
         Self::NoHost,
+        Self::NotAscii,
         Self::NotNormal,
         Self::Nul,
         Self::Relative,
@@ -136,6 +141,7 @@ impl TargetFault {
             Self::DotParameter => "path-dot-parameter",
             Self::EncodedSlash => "path-encoded-slash",
             Self::NoHost => "redirect-no-host",
+            Self::NotAscii => "query-not-ascii",
             Self::NotNormal => "path-not-normal",
             Self::Nul => "path-nul",
             Self::Relative => "path-relative",
@@ -159,6 +165,9 @@ impl PathPolicy {
         };
         if self.normalise == Normalise::DangerOff || target.path() == "*" {
             return Ok(());
+        }
+        if !target.query().unwrap_or_default().is_ascii() {
+            return Err(TargetFault::NotAscii);
         }
         // A target without path reads as `/` here or there, and is not forwarded as one.
         let written = [target.as_str(), parts.uri.path()];

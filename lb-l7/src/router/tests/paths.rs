@@ -314,3 +314,13 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_query_with_bytes_that_are_not_escaped_is_refused() {
+    for (query, expected) in [("e", Ok(())), ("\u{e9}", Err(TargetFault::NotAscii))] {
+        let target = PathAndQuery::try_from(format!("/a?{query}").as_bytes()).unwrap();
+        let (mut parts, ()) = Request::new(()).into_parts();
+        parts.uri = http::Uri::from(target);
+        assert_eq!(PathPolicy::default().apply(&mut parts), expected);
+    }
+}
