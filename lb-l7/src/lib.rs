@@ -89,6 +89,7 @@ mod thread;
 mod timeout;
 #[cfg(feature = "tls")]
 pub mod tls;
+mod token;
 pub mod upstream;
 mod websocket;
 mod worker;

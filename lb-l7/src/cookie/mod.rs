@@ -258,9 +258,9 @@ impl CookiePersistence {
             (Some(_), CookieMode::Insert(_)) => return,
             (Some(pair), CookieMode::Rewrite) => match split_rewritten(pair.value) {
                 Some((_, value)) => (pair.name, value),
-                None => (&[], crate::headers::trim(piece)),
+                None => (&[], crate::token::trim(piece)),
             },
-            (None, _) => (&[], crate::headers::trim(piece)),
+            (None, _) => (&[], crate::token::trim(piece)),
         };
         if name.is_empty() && rest.is_empty() {
             return;

@@ -3,7 +3,7 @@
 use http::HeaderMap;
 use http::header::COOKIE;
 
-use crate::headers::trim;
+use crate::token::trim;
 
 /// The cookies of one `cookie` line, in order.
 ///

@@ -11,6 +11,8 @@ use crate::body::BodyLength;
 use crate::clock;
 use crate::front::{Front, FrontError};
 use crate::report::{Party, Phase, Termination, Why};
+#[cfg(feature = "tls")]
+use crate::router::host::split_port;
 use crate::router::{Matched, Respond};
 use crate::settings::Target;
 use crate::timeout::after;
@@ -173,10 +175,6 @@ pub(crate) fn refusal(status: StatusCode) -> Response<Bytes> {
 /// The host of an authority, without its port or a trailing dot.
 #[cfg(feature = "tls")]
 pub(super) fn host_of(authority: &[u8]) -> &[u8] {
-    let end = match memchr::memrchr(b':', authority) {
-        Some(colon) if !authority.ends_with(b"]") => colon,
-        _ => authority.len(),
-    };
-    let (host, _) = authority.split_at(end);
+    let (host, _) = split_port(authority);
     host.strip_suffix(b".").unwrap_or(host)
 }

@@ -5,9 +5,9 @@ use http::HeaderMap;
 use memchr::memchr;
 
 use super::framing::MAX_LENGTH;
-use super::scan::is_token_byte;
 use super::{Rejection, Scan, trailers};
 use crate::body::BodyLength;
+use crate::token::is_token_byte;
 
 /// A piece of a body as the decoder finds it.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -3,7 +3,8 @@
 //! The parser stops wherever it notices; which fault is told must not depend on that.
 
 use super::Rejection;
-use super::scan::{MAX_METHOD, is_token, is_token_byte};
+use super::scan::MAX_METHOD;
+use crate::token::{is_token, is_token_byte};
 
 /// What the grammar says against this request head.
 #[cold]

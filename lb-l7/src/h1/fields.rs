@@ -4,9 +4,10 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, header};
 
 use super::Rejection;
-use super::framing::{Framing, trim};
+use super::framing::Framing;
 use super::lines::{self, Lines};
 use super::names::{self, is};
+use crate::token::trim;
 
 /// What the fields of one head say to the codec itself.
 #[derive(Debug, Default)]

@@ -3,8 +3,8 @@
 use http::{Method, StatusCode, Version};
 
 use super::Rejection;
-use super::scan::is_token;
 use crate::body::BodyLength;
+use crate::token::{is_token, trim};
 
 /// What a response answers, as far as its framing depends on it.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -171,25 +171,6 @@ fn parse_length(value: &[u8]) -> Result<u64, Rejection> {
             (length <= MAX_LENGTH).then_some(length)
         })
         .ok_or(Rejection::LengthOverflow)
-}
-
-/// Without white space at the ends (OWS of RFC 9110, 5.6.3).
-#[inline]
-pub(super) fn trim(bytes: &[u8]) -> &[u8] {
-    // One space at the start is what nearly everyone writes.
-    let bytes = bytes.strip_prefix(b" ").unwrap_or(bytes);
-    match bytes {
-        [b' ' | b'\t', ..] | [.., b' ' | b'\t'] => trim_all(bytes),
-        _ => bytes,
-    }
-}
-
-#[cold]
-fn trim_all(mut bytes: &[u8]) -> &[u8] {
-    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = bytes {
-        bytes = rest;
-    }
-    bytes
 }
 
 /// What is no less in a signed integer: one that wraps at the next parser would end elsewhere.

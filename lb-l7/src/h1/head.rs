@@ -6,9 +6,10 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header, request,
 
 use super::fields::{Expectation, Fields, Side};
 use super::lines::{Ends, is_value};
-use super::scan::{MAX_METHOD, is_token};
+use super::scan::MAX_METHOD;
 use super::{HeadLimits, Rejection, RequestKind, Scan, authority, diagnose, target};
 use crate::body::BodyLength;
+use crate::token::is_token;
 
 /// The head of a request, in the form that is the same for every version of HTTP.
 #[derive(Debug)]

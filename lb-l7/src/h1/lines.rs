@@ -2,8 +2,8 @@
 
 use memchr::memchr;
 
-use super::framing::trim;
-use super::scan::is_token_byte;
+use crate::token::is_token_byte;
+use crate::token::trim;
 
 /// Where the first lines of a head end, noted by the scan that found its end.
 ///

@@ -4,6 +4,7 @@ use bytes::{Buf as _, BytesMut};
 
 use super::Rejection;
 use super::lines::Ends;
+use crate::token::is_token_byte;
 
 /// The most fields that [`HeadLimits::fields`] may allow.
 pub const MAX_FIELDS: usize = 256;
@@ -228,50 +229,6 @@ const fn line_feeds(word: [u8; 8]) -> u64 {
     let other = u64::from_le_bytes(word) ^ u64::from_ne_bytes([b'\n'; 8]);
     // A byte that is zero does not carry into its high bit (Warren, Hacker's Delight, 6-1).
     !(((other & LOW) + LOW) | other | LOW)
-}
-
-/// Whether a byte may stand in a token (RFC 9110, 5.6.2).
-#[inline]
-pub(super) fn is_token_byte(byte: u8) -> bool {
-    TOKEN.get(usize::from(byte)).is_some_and(|&is| is)
-}
-
-/// The bytes of tokens: a look-up costs less than the comparisons.
-#[expect(clippy::indexing_slicing, reason = "the compiler runs it")]
-static TOKEN: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut byte = 0;
-    while byte < 128 {
-        table[byte as usize] = may_be_in_token(byte);
-        byte += 1;
-    }
-    table
-};
-
-const fn may_be_in_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(
-            byte,
-            b'!' | b'#'
-                | b'$'
-                | b'%'
-                | b'&'
-                | b'\''
-                | b'*'
-                | b'+'
-                | b'-'
-                | b'.'
-                | b'^'
-                | b'_'
-                | b'`'
-                | b'|'
-                | b'~'
-        )
-}
-
-/// Whether these bytes are a token.
-pub(super) fn is_token(bytes: &[u8]) -> bool {
-    !bytes.is_empty() && bytes.iter().copied().all(is_token_byte)
 }
 
 /// Twice what the registered methods need; those of WebDAV have up to 17 bytes.

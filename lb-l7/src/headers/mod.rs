@@ -29,8 +29,6 @@ pub mod via;
 
 use std::fmt;
 
-pub(crate) use list::{is_token, trim};
-
 /// Which way a message goes.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[expect(clippy::exhaustive_enums, reason = "there are two ways")]

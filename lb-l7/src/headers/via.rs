@@ -5,7 +5,8 @@ use http::header::VIA;
 use http::{HeaderMap, HeaderValue, Version};
 use thiserror::Error;
 
-use super::list::{elements, is_token_byte};
+use super::list::elements;
+use crate::token::is_token_byte;
 
 /// Writes this proxy's element of `via`, and counts how often a message came by here before.
 ///

@@ -143,7 +143,7 @@ pub(super) fn labels(name: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// The host and the port of an authority; the port without its colon, as it was written.
-pub(super) fn split_port(authority: &[u8]) -> (&[u8], Option<&[u8]>) {
+pub(crate) fn split_port(authority: &[u8]) -> (&[u8], Option<&[u8]>) {
     let colon = memchr::memrchr(b':', authority);
     let bracket = memchr::memrchr(b']', authority);
     match colon.filter(|&colon| bracket.is_none_or(|bracket| bracket < colon)) {

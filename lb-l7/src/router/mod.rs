@@ -61,7 +61,7 @@ mod build;
 mod edit;
 mod error;
 mod headers;
-mod host;
+pub(crate) mod host;
 mod index;
 mod path;
 mod pattern;

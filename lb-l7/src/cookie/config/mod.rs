@@ -6,7 +6,7 @@ use std::time::Duration;
 use lbcore::hash::HashKey;
 use thiserror::Error;
 
-use crate::headers::is_token;
+use crate::token::is_token;
 
 /// How a client's backend is kept in a cookie.
 #[non_exhaustive]

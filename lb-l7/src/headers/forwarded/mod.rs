@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use bytes::{BufMut, BytesMut};
 use thiserror::Error;
 
-use super::list::{is_token, is_token_byte, trim};
+use crate::token::{is_token, is_token_byte, trim};
 
 /// Reads the elements of one line of `Forwarded`, from left to right.
 ///

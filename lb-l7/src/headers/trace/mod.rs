@@ -7,9 +7,10 @@ use http::{HeaderMap, HeaderValue};
 use lbcore::rng::Rng;
 
 use super::identity::Hop;
-use super::list::{elements, trim};
+use super::list::elements;
 use super::names::{TRACEPARENT, TRACESTATE};
 use super::request_id::{Accept, digit, put_hex};
+use crate::token::trim;
 
 /// Takes part in traces, or passes them on, or begins them.
 ///
