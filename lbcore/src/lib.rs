@@ -29,6 +29,7 @@
 //! | [`health`] | who is alive? |
 //! | [`limit`], [`address_list`], [`budget`] | may it begin at all? |
 //! | [`connect`], [`proxy_protocol`] | what transports and both layers share |
+//! | [`ticket_ring`] | which keys do TLS sessions resume by? |
 //!
 //! | feature | adds |
 //! |---|---|
@@ -81,6 +82,7 @@ pub mod session;
 #[cfg(feature = "sim")]
 pub mod sim;
 mod ticket;
+pub mod ticket_ring;
 mod time;
 
 pub use backend::{Backend, BackendId};
