@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, Nonce, RandomizedNonceKey};
 use aws_lc_rs::{error, hmac, rand};
 use lbcore::Instant;
+use lbcore::ticket_ring::{TicketRing, TicketSecret};
 use rustls::server::ProducesTickets;
 
 use super::pem::{self, LoadError, LoadFault};
@@ -48,15 +49,23 @@ impl TicketKey {
         Self::from_bytes(&pem::read(file)?).map_err(|error| error.in_file(file))
     }
 
+    /// Makes the key of a secret of a cluster's ring.
+    ///
+    /// # Errors
+    ///
+    /// None that is known of: every 80 bytes are a key.
+    pub fn from_secret(secret: &TicketSecret) -> Result<Self, LoadError> {
+        Self::from_bytes(secret.bytes())
+    }
+
     /// Makes a key that no one else has.
     ///
     /// # Errors
     ///
     /// When the system gives no random bytes.
     pub fn random() -> Result<Self, RandomError> {
-        let mut bytes = [0; 80];
-        rand::fill(&mut bytes).map_err(|_| RandomError)?;
-        Self::from_bytes(&bytes).map_err(|_| RandomError)
+        let secret = TicketKeys::random_secret()?;
+        Self::from_secret(&secret).map_err(|_| RandomError)
     }
 
     /// The name: the first 16 bytes of every ticket that it sealed, which are no secret.
@@ -148,6 +157,8 @@ pub struct RandomError;
 pub struct TicketKeys {
     ring: ArcSwap<Ring>,
     turning: Option<Turning>,
+    /// How long a ticket is said to be good for.
+    lifetime: Duration,
 }
 
 #[derive(Debug)]
@@ -176,13 +187,15 @@ impl TicketKeys {
     ///
     /// When the system gives no random bytes.
     pub fn random(every: Duration) -> Result<Self, RandomError> {
+        let every = every.max(Duration::from_secs(1));
         Ok(Self {
+            lifetime: every.saturating_mul(2),
             ring: ArcSwap::from_pointee(Ring {
                 newest: TicketKey::random()?,
                 older: Vec::new(),
             }),
             turning: Some(Turning {
-                every: every.max(Duration::from_secs(1)),
+                every,
                 next: Mutex::new(None),
             }),
         })
@@ -194,7 +207,65 @@ impl TicketKeys {
         Self {
             ring: ArcSwap::from_pointee(Ring { newest, older }),
             turning: None,
+            lifetime: Self::EVERY.saturating_mul(2),
         }
+    }
+
+    /// The ring that the nodes of a cluster share, as it is now; [`follow`](Self::follow) keeps up
+    /// with it. Clients are told to keep tickets for `lifetime`: as long as a key is kept after it
+    /// sealed, which is [`TicketRing::kept_for`] turns.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use lb_l7::tls::TicketKeys;
+    /// use lbcore::Instant;
+    /// use lbcore::ticket_ring::{Rotation, TicketRing, TicketSecret};
+    ///
+    /// let mut ring = TicketRing::default();
+    /// let mut rotation = Rotation::new(Rotation::EVERY);
+    /// let random = || TicketKeys::random_secret().ok();
+    /// rotation.handle_timeout(Instant::ZERO, &mut ring, random);
+    ///
+    /// let lifetime = Rotation::EVERY * ring.kept_for().into();
+    /// let keys = TicketKeys::of_cluster(&ring, lifetime)?;
+    /// let due = rotation.poll_timeout().expect("a time");
+    /// if rotation.handle_timeout(due, &mut ring, random) {
+    ///     keys.follow(&ring)?;
+    /// }
+    /// # Ok::<(), lb_l7::tls::LoadError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// When the ring has no key.
+    pub fn of_cluster(ring: &TicketRing, lifetime: Duration) -> Result<Self, LoadError> {
+        Ok(Self {
+            ring: ArcSwap::from_pointee(Ring::of_cluster(ring)?),
+            turning: None,
+            lifetime,
+        })
+    }
+
+    /// Takes a cluster's ring as it is now, at once and for every listener that has this.
+    ///
+    /// # Errors
+    ///
+    /// When the ring has no key; the old ones stay then.
+    pub fn follow(&self, ring: &TicketRing) -> Result<(), LoadError> {
+        self.ring.store(Arc::new(Ring::of_cluster(ring)?));
+        Ok(())
+    }
+
+    /// 80 random bytes, for the ring of a cluster.
+    ///
+    /// # Errors
+    ///
+    /// When the system gives none.
+    pub fn random_secret() -> Result<TicketSecret, RandomError> {
+        let mut bytes = [0; TicketSecret::LEN];
+        rand::fill(&mut bytes).map_err(|_| RandomError)?;
+        Ok(TicketSecret::new(bytes))
     }
 
     /// Replaces the ring, at once and for every listener that has it.
@@ -242,10 +313,20 @@ impl TicketKeys {
             scope,
         })
     }
+}
 
-    fn lifetime(&self) -> Duration {
-        let every = self.turning.as_ref().map(|turning| turning.every);
-        every.unwrap_or(Self::EVERY).saturating_mul(2)
+impl Ring {
+    fn of_cluster(ring: &TicketRing) -> Result<Self, LoadError> {
+        let none = || LoadError::new(LoadFault::BadTicketKey(0));
+        let sealing = ring.sealing().ok_or_else(none)?;
+        // The next key opens, too: another node may have turned already.
+        let others = ring.opening().filter(|key| *key != sealing);
+        Ok(Self {
+            newest: TicketKey::from_secret(sealing)?,
+            older: others
+                .map(TicketKey::from_secret)
+                .collect::<Result<_, _>>()?,
+        })
     }
 }
 
@@ -261,7 +342,7 @@ impl ProducesTickets for Scoped {
     }
 
     fn lifetime(&self) -> u32 {
-        let seconds = u32::try_from(self.keys.lifetime().as_secs()).unwrap_or(u32::MAX);
+        let seconds = u32::try_from(self.keys.lifetime.as_secs()).unwrap_or(u32::MAX);
         seconds.min(MAX_LIFETIME)
     }
 

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use lbcore::Instant;
+use lbcore::ticket_ring::{TicketRing, TicketSecret};
 use proptest::prelude::*;
 
 use super::certificates::Folder;
@@ -29,6 +30,35 @@ async fn machines_with_the_same_ring_resume_each_others_sessions() {
         assert!(agreed(&b, &client, "shop.example").await.resumed);
         assert!(!agreed(&stranger, &client, "shop.example").await.resumed);
     }
+}
+
+#[tokio::test]
+async fn nodes_of_a_cluster_resume_each_others_sessions_while_the_ring_turns() {
+    let authority = Authority::new("ca");
+    let secret = |byte| TicketSecret::new([byte; TicketSecret::LEN]);
+    let mut ring = TicketRing::new(1);
+    ring.start(secret(1), secret(2));
+    let hour = secs(3600);
+    let keys = [0, 0].map(|_| Arc::new(TicketKeys::of_cluster(&ring, hour).unwrap()));
+    let nodes = keys
+        .each_ref()
+        .map(|keys| listener(&authority, Tickets::Shared(Arc::clone(keys))));
+    let client = backend(authority.client());
+    let resumed = async |node: usize| agreed(&nodes[node], &client, "shop.example").await.resumed;
+    assert!(!resumed(0).await);
+    assert!(resumed(1).await);
+    // The first node turns; the second has not heard of it yet.
+    ring.turn(secret(3));
+    keys[0].follow(&ring).unwrap();
+    assert!(resumed(0).await, "by a ticket of the key before");
+    assert!(resumed(1).await, "by a ticket of the key that comes next");
+    for byte in 4..7 {
+        ring.turn(secret(byte));
+    }
+    keys[1].follow(&ring).unwrap();
+    assert!(!resumed(1).await, "no key is kept for ever");
+    assert!(keys[1].follow(&TicketRing::default()).is_err());
+    assert!(resumed(1).await, "an empty ring changes nothing");
 }
 
 #[tokio::test]
