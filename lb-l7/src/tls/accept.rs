@@ -394,7 +394,8 @@ fn build(
 /// 5.1 and 6).
 const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
 
-const PLAIN_HTTP: &str = "HTTP/1.1 400 Bad Request\r\n\
+/// What a client gets who speaks HTTP where TLS is spoken: a whole response, 400.
+pub const PLAIN_HTTP: &str = "HTTP/1.1 400 Bad Request\r\n\
     content-type: text/plain\r\n\
     content-length: 35\r\n\
     connection: close\r\n\

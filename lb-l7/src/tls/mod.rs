@@ -33,7 +33,7 @@ mod tests;
 mod tickets;
 mod unverified;
 
-pub use accept::{Tickets, Tls, TlsConfig, TlsError};
+pub use accept::{PLAIN_HTTP, Tickets, Tls, TlsConfig, TlsError};
 pub use backend::{BackendTls, BackendTlsConfig};
 pub use certificate::{Certificate, CertificateWarning};
 pub use certificates::Certificates;

@@ -142,6 +142,18 @@ impl TlsPolicy {
         &self.provider
     }
 
+    /// Computes with what `wrap` makes of its provider, which should have the same suites and groups.
+    ///
+    /// For keys that live elsewhere: a handshake that waits for a signature of theirs may need a
+    /// source of randomness that can be wound back.
+    #[must_use]
+    pub fn map_provider(self, wrap: impl FnOnce(&CryptoProvider) -> CryptoProvider) -> Self {
+        Self {
+            provider: Arc::new(wrap(&self.provider)),
+            ..self
+        }
+    }
+
     /// The versions, as rustls takes them.
     #[must_use]
     pub const fn protocol_versions(&self) -> &'static [&'static SupportedProtocolVersion] {

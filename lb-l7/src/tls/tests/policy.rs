@@ -76,6 +76,17 @@ fn versions_that_are_broken_are_refused_with_a_reason() {
     );
 }
 
+#[test]
+fn another_provider_computes_under_the_same_name() {
+    let policy = TlsPolicy::modern().map_provider(|provider| {
+        let mut provider = provider.clone();
+        provider.cipher_suites.truncate(1);
+        provider
+    });
+    assert_eq!(policy.name(), "modern");
+    assert_eq!(policy.cipher_suites().collect::<Vec<_>>(), OF_1_3[..1]);
+}
+
 #[tokio::test]
 async fn versions_that_are_not_shared_are_refused_as_such() {
     let authority = Authority::new("ca");
