@@ -1,6 +1,18 @@
-//! Keeps private keys off the nodes that terminate TLS. Not built yet.
-//!
-//! This crate will hold the wire format of the Keyless protocol, a key server with a policy on who
-//! may use which key, a client, and the way into a rustls handshake that is suspended, without a
-//! thread, while the signature is on its way.
+//! Keeps private keys off the nodes that terminate TLS.
 #![forbid(unsafe_code)]
+
+mod der;
+pub mod mode;
+mod public_key;
+pub mod question;
+mod scheme;
+mod sign;
+mod ski;
+pub mod wire;
+
+pub use mode::Mode;
+pub use public_key::{BadPublicKey, PublicKey};
+pub use scheme::{Hash, KeyKind, Scheme};
+pub use sign::{RemoteSigner, SignError, SignRequest, Signature, Signing};
+pub use ski::{BadSki, Ski};
+
