@@ -8,6 +8,7 @@ pub mod question;
 mod scheme;
 mod sign;
 mod ski;
+pub mod store;
 pub mod wire;
 
 pub use mode::Mode;
