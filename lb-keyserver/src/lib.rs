@@ -1,10 +1,16 @@
 //! Keeps private keys off the nodes that terminate TLS.
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "server")]
+pub mod access;
+#[cfg(feature = "server")]
+pub mod audit;
 mod der;
 pub mod mode;
 mod public_key;
 pub mod question;
+#[cfg(feature = "server")]
+pub mod quota;
 mod scheme;
 mod sign;
 mod ski;
