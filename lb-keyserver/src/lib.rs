@@ -7,19 +7,27 @@ pub mod access;
 pub mod audit;
 mod der;
 pub mod mode;
+mod mutual_tls;
 mod public_key;
 pub mod question;
 #[cfg(feature = "server")]
 pub mod quota;
 mod scheme;
+#[cfg(feature = "server")]
+pub mod server;
 mod sign;
 mod ski;
 pub mod store;
+#[cfg(any(feature = "client", feature = "server"))]
+mod tokio;
 pub mod wire;
 
 pub use mode::Mode;
+pub use mutual_tls::{MutualTls, MutualTlsError, MutualTlsFault};
 pub use public_key::{BadPublicKey, PublicKey};
 pub use scheme::{Hash, KeyKind, Scheme};
 pub use sign::{RemoteSigner, SignError, SignRequest, Signature, Signing};
 pub use ski::{BadSki, Ski};
 
+#[cfg(feature = "server")]
+pub use self::tokio::server::KeyServer;

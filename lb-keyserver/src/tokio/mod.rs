@@ -1,0 +1,4 @@
+//! The edge: connections, on tokio.
+
+#[cfg(feature = "server")]
+pub(crate) mod server;
