@@ -5,6 +5,8 @@
 pub mod access;
 #[cfg(feature = "server")]
 pub mod audit;
+#[cfg(feature = "client")]
+pub mod client;
 mod der;
 pub mod mode;
 mod mutual_tls;
@@ -29,5 +31,7 @@ pub use scheme::{Hash, KeyKind, Scheme};
 pub use sign::{RemoteSigner, SignError, SignRequest, Signature, Signing};
 pub use ski::{BadSki, Ski};
 
+#[cfg(feature = "client")]
+pub use self::tokio::client::{Addresses, CertifiedKeyError, ConnectError, KeyClient};
 #[cfg(feature = "server")]
 pub use self::tokio::server::KeyServer;
