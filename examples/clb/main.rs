@@ -1,8 +1,10 @@
-//! clb: balances TCP, UDP, TLS, HTTP and HTTPS from one TOML file.
+//! clb: balances TCP, UDP, TLS, HTTP and HTTPS from one TOML file, and holds keys from another.
 //!
 //! ```text
 //! cli ── config ── reload ──▶ engine ──▶ admin
 //!  what is asked   what changes  what is served   what is shown
+//!          └────────────────▶ key_server ──┘
+//!                              who may sign what
 //! ```
 #![forbid(unsafe_code)]
 
@@ -11,6 +13,7 @@ mod cli;
 mod config;
 mod demo;
 mod engine;
+mod key_server;
 mod process;
 mod reload;
 mod run;
@@ -36,6 +39,7 @@ fn main() -> ExitCode {
     let result = match command {
         Command::Check(file) => check(&file),
         Command::Help => said(cli::HELP),
+        Command::KeyServer(command) => key_server(command),
         Command::Serve { file, log } => serve(file, log),
         Command::Version => said(concat!("clb ", env!("CARGO_PKG_VERSION"), "\n")),
     };
@@ -44,9 +48,7 @@ fn main() -> ExitCode {
 
 fn check(file: &Path) -> Result<(), Failure> {
     let parsed = run::load(file)?;
-    for line in run::lines(file, &parsed.warnings).lines() {
-        writeln!(io::stderr(), "warning: {line}")?;
-    }
+    warn_of(file, &parsed.warnings)?;
     let (pools, listeners) = (parsed.config.pools.len(), parsed.config.listeners.len());
     let name = file.display();
     said(&format!(
@@ -54,7 +56,44 @@ fn check(file: &Path) -> Result<(), Failure> {
     ))
 }
 
+fn warn_of(file: &Path, warnings: &[config::Note]) -> Result<(), Failure> {
+    for line in run::lines(file, warnings).lines() {
+        writeln!(io::stderr(), "warning: {line}")?;
+    }
+    Ok(())
+}
+
+fn key_server(command: cli::KeyServer) -> Result<(), Failure> {
+    match command {
+        cli::KeyServer::Check(file) => {
+            let parsed = key_server::load(&file)?;
+            warn_of(&file, &parsed.warnings)?;
+            let name = file.display();
+            said(&format!(
+                "{name}: good; {}\n",
+                key_server::summary(&file, &parsed.config)?
+            ))
+        }
+        cli::KeyServer::Help => said(cli::KEY_SERVER_HELP),
+        cli::KeyServer::Serve { file, log } => {
+            log_by(log);
+            let runtime = Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(key_server::serve(&file))
+        }
+        cli::KeyServer::Ski(file) => said(&key_server::ski(&file)?),
+        cli::KeyServer::VerifyAudit { file, known } => {
+            said(&key_server::verify_audit(&file, &known)?)
+        }
+    }
+}
+
 fn serve(file: Option<std::path::PathBuf>, log: LevelFilter) -> Result<(), Failure> {
+    log_by(log);
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(run::serve(file))
+}
+
+fn log_by(log: LevelFilter) {
     let lines = tracing_subscriber::fmt::layer()
         .with_target(false)
         .with_ansi(io::stderr().is_terminal())
@@ -63,8 +102,6 @@ fn serve(file: Option<std::path::PathBuf>, log: LevelFilter) -> Result<(), Failu
         .with(lines)
         .with(told_of(log))
         .init();
-    let runtime = Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(run::serve(file))
 }
 
 /// Who may say how much. A codec warns of every odd frame of a client, who could fill a disk with

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lbcore::{Backend, BackendId, Delta};
 
-use crate::config::{Config, Listener, Pool, Protocol};
+use crate::config::{Config, Listener, Pool, Protocol, Target};
 
 /// What is to be done to get from one configuration to another; what is not named stays as it is.
 #[derive(Debug, Default)]
@@ -55,7 +55,11 @@ pub(crate) enum ListenerChange {
 /// What is to be done to get from `old` to `new`.
 pub(crate) fn changes(old: &Config, new: &Config) -> Changes {
     let pools = pools(&old.pools, &new.pools);
-    let listeners = listeners(&old.listeners, &new.listeners, &pools);
+    let asks_otherwise = match (&old.key_server, &new.key_server) {
+        (Some(old), Some(new)) => !old.asks_as(new),
+        (old, new) => old.is_some() != new.is_some(),
+    };
+    let listeners = listeners(&old.listeners, &new.listeners, &pools, asks_otherwise);
     let restart = [
         ("workers", old.workers != new.workers),
         ("budget", old.budget != new.budget),
@@ -111,7 +115,12 @@ fn backends(old: &[Backend], new: &[Backend]) -> Vec<Delta> {
     gone.chain(come).collect()
 }
 
-fn listeners(old: &[Listener], new: &[Listener], pools: &[PoolChange]) -> Vec<ListenerChange> {
+fn listeners(
+    old: &[Listener],
+    new: &[Listener],
+    pools: &[PoolChange],
+    asks_otherwise: bool,
+) -> Vec<ListenerChange> {
     let named = |listener: &Listener| {
         let used = listener.target.pools();
         pools.iter().any(|change| match change {
@@ -130,7 +139,13 @@ fn listeners(old: &[Listener], new: &[Listener], pools: &[PoolChange]) -> Vec<Li
             Some(before) if !same_sockets(before, listener) => {
                 Some(ListenerChange::Move(listener.clone()))
             }
-            Some(before) if *before == listener && !named(listener) => None,
+            Some(before)
+                if *before == listener
+                    && !named(listener)
+                    && !(asks_otherwise && has_remote_keys(listener)) =>
+            {
+                None
+            }
             Some(_) => Some(ListenerChange::Update(listener.clone())),
         })
         .collect();
@@ -139,6 +154,15 @@ fn listeners(old: &[Listener], new: &[Listener], pools: &[PoolChange]) -> Vec<Li
         .filter(|l| new.iter().all(|other| other.name != l.name));
     changes.extend(gone.map(|l| ListenerChange::Remove(l.name.clone())));
     changes
+}
+
+/// Whether any of its keys is elsewhere.
+fn has_remote_keys(listener: &Listener) -> bool {
+    let tls = match &listener.target {
+        Target::Http(http) => http.tls.as_ref(),
+        _ => None,
+    };
+    tls.is_some_and(|tls| tls.remote_keys().next().is_some())
 }
 
 /// Whether the sockets of `old` serve `new` as well: TLS is passed through over the sockets of TCP.
@@ -321,6 +345,37 @@ pool = "web"
             "name = \"other\"\nconnections = { max_idle = 1 }",
         );
         assert_eq!(told(&both, &other), "~other=[] ~front", "by a rule");
+    }
+
+    #[test]
+    fn another_way_to_ask_for_keys_is_told_to_listeners_that_ask_for_any() {
+        let made = rcgen::generate_simple_self_signed(["a.test".to_owned()]).expect("made");
+        let (cert, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+        let file = |mode: &str, timeout: &str, address: &str| {
+            let key_server = format!(
+                "key_server = {{ addresses = [\"{address}\"], certificate = '''\n{cert}''', \
+                 key = '''\n{key}''', ca = '''\n{cert}''', mode = \"{mode}\", \
+                 timeout = \"{timeout}\" }}\n"
+            );
+            let https = |name: &str, key: &str| {
+                format!(
+                    "[[listener]]\nname = \"{name}\"\nprotocol = \"https\"\n\
+                     listen = \"127.0.0.1:0\"\npool = \"web\"\n\
+                     certificates = [{{ cert = '''\n{cert}''', key = {key} }}]\n"
+                )
+            };
+            let here = format!("'''\n{key}'''");
+            key_server + OLD + &https("far", "\"remote\"") + &https("near", &here)
+        };
+        let old = file("bound", "2s", "a.test");
+        assert_eq!(told(&old, &old), "");
+        assert_eq!(told(&old, &file("strict", "2s", "a.test")), "~far");
+        assert_eq!(told(&old, &file("bound", "1s", "a.test")), "~far");
+        assert_eq!(
+            told(&old, &file("bound", "2s", "b.test")),
+            "",
+            "the client alone"
+        );
     }
 
     #[test]

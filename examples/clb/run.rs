@@ -40,11 +40,23 @@ impl From<io::Error> for Failure {
 ///
 /// Every mistake of it, a line each.
 pub(crate) fn load(file: &Path) -> Result<Parsed, Failure> {
+    load_as(file, config::parse_in)
+}
+
+/// Reads a file, and checks it as `parse` does.
+///
+/// # Errors
+///
+/// Every mistake of it, a line each.
+pub(crate) fn load_as<C>(
+    file: &Path,
+    parse: impl FnOnce(&str, &Path) -> Result<Parsed<C>, Vec<Note>>,
+) -> Result<Parsed<C>, Failure> {
     let name = file.display();
     let text = fs::read_to_string(file)
         .map_err(|error| Failure::Mistakes(format!("{name}: cannot be read: {error}")))?;
     let folder = file.parent().unwrap_or_else(|| Path::new(""));
-    config::parse_in(&text, folder).map_err(|mistakes| Failure::Mistakes(lines(file, &mistakes)))
+    parse(&text, folder).map_err(|mistakes| Failure::Mistakes(lines(file, &mistakes)))
 }
 
 /// The notes, a line each, as `file:line: key: text`.

@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 
 use super::http_metrics;
 use super::page::{Figure, Kind, Page, Sample};
+use super::process::Common;
+use super::remote_keys_metrics;
 use super::snapshot::{Backend, Listener, Resource, Snapshot};
-
-/// What the page is, for `Content-Type`.
-pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// The page for `snapshot`.
 pub(crate) fn render(snapshot: &Snapshot) -> String {
@@ -18,66 +17,23 @@ pub(crate) fn render(snapshot: &Snapshot) -> String {
     http_metrics::listeners(&mut page, &snapshot.listeners);
     backends(&mut page, snapshot);
     http_metrics::connections(&mut page, &snapshot.pools);
+    if let Some(keys) = &snapshot.key_server {
+        remote_keys_metrics::render(&mut page, keys);
+    }
     page.into_text()
 }
 
 fn process(page: &mut Page, snapshot: &Snapshot) {
-    let mut single = |name, kind, help, figure| page.family(name, kind, help, [([], figure)]);
-    let process = &snapshot.process;
-    let (gauge, counter) = (Kind::Gauge, Kind::Counter);
-    let started = Figure::Real(snapshot.started);
-    single(
-        "process_start_time_seconds",
-        gauge,
-        "When the process started, since 1970.",
-        started,
-    );
-    let cpu = Figure::Real(process.cpu_seconds);
-    single(
-        "process_cpu_seconds_total",
-        counter,
-        "User and system time of all threads.",
-        cpu,
-    );
-    let resident = Figure::Count(process.resident_bytes);
-    single(
-        "process_resident_memory_bytes",
-        gauge,
-        "Memory in RAM.",
-        resident,
-    );
-    let open = Figure::Count(process.open_fds);
-    single("process_open_fds", gauge, "Open descriptors.", open);
-    let most = Figure::Count(process.max_fds);
-    let help = "The most descriptors that may be open.";
-    single("process_max_fds", gauge, help, most);
+    let common = Common {
+        version: snapshot.version,
+        started: snapshot.started,
+        draining: snapshot.draining,
+        reloads: snapshot.reloads,
+        process: snapshot.process,
+    };
+    common.render(page);
     let workers = Figure::Count(snapshot.workers as u64);
-    single("clb_workers", gauge, "Worker threads.", workers);
-    let draining = flag(snapshot.draining);
-    single(
-        "clb_draining",
-        gauge,
-        "Whether the process takes no new session.",
-        draining,
-    );
-    let build = [([("version", snapshot.version)], Figure::Count(1))];
-    page.family(
-        "clb_build_info",
-        gauge,
-        "The version, as a label of a constant 1.",
-        build,
-    );
-    let reloads = [
-        ("applied", snapshot.reloads.applied),
-        ("refused", snapshot.reloads.refused),
-    ];
-    let reloads = reloads.map(|(result, count)| ([("result", result)], Figure::Count(count)));
-    page.family(
-        "clb_config_reloads_total",
-        counter,
-        "Times the file was read again.",
-        reloads,
-    );
+    page.single("clb_workers", Kind::Gauge, "Worker threads.", workers);
 }
 
 fn budget(page: &mut Page, resources: &[Resource]) {
@@ -171,12 +127,12 @@ fn backends(page: &mut Page, snapshot: &Snapshot) {
     };
     let (gauge, counter) = (Kind::Gauge, Kind::Counter);
     let help = "Whether probes and traffic find it fit.";
-    each("clb_backend_up", gauge, help, |b| flag(b.is_up()));
+    each("clb_backend_up", gauge, help, |b| Figure::flag(b.is_up()));
     each(
         "clb_backend_ejected",
         gauge,
         "Whether traffic's errors took it out.",
-        |b| flag(b.ejected),
+        |b| Figure::flag(b.ejected),
     );
     each("clb_backend_weight", gauge, "Its weight.", |b| {
         Figure::Count(b.weight.into())
@@ -227,8 +183,4 @@ fn by_name(listener: &Listener) -> [(&'static str, &str); 1] {
 
 fn of_pool<'s>(pool: &'s str, backend: &'s Backend) -> [(&'static str, &'s str); 2] {
     [("pool", pool), ("backend", &backend.name)]
-}
-
-fn flag(flag: bool) -> Figure {
-    Figure::Count(flag.into())
 }

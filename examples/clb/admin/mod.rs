@@ -3,8 +3,15 @@
 mod http_metrics;
 #[cfg(test)]
 mod http_tests;
+pub(crate) mod key_server;
+mod key_server_metrics;
+#[cfg(test)]
+mod key_tests;
 mod metrics;
 mod page;
+mod process;
+mod remote_keys;
+mod remote_keys_metrics;
 mod requests;
 pub(crate) mod snapshot;
 #[cfg(test)]
@@ -30,22 +37,31 @@ use tracing::{debug, warn};
 
 use snapshot::Snapshot;
 
+/// What the pages show of one moment.
+pub(crate) trait Shown: Clone + Send + 'static {
+    /// As Prometheus reads it.
+    fn metrics(&self) -> String;
+
+    /// As JSON.
+    fn status(&self) -> String;
+}
+
 /// Asks whoever serves for a snapshot of this moment.
 #[derive(Clone, Debug)]
-pub(crate) struct Asker(mpsc::Sender<oneshot::Sender<Snapshot>>);
+pub(crate) struct Asker<S = Snapshot>(mpsc::Sender<oneshot::Sender<S>>);
 
 /// The questions of an [`Asker`], each to be answered once.
-pub(crate) type Questions = mpsc::Receiver<oneshot::Sender<Snapshot>>;
+pub(crate) type Questions<S = Snapshot> = mpsc::Receiver<oneshot::Sender<S>>;
 
-impl Asker {
+impl<S: Shown> Asker<S> {
     /// An asker, and where its questions come.
-    pub(crate) fn new() -> (Self, Questions) {
+    pub(crate) fn new() -> (Self, Questions<S>) {
         let (questions, asked) = mpsc::channel(CONNECTIONS_MOST);
         (Self(questions), asked)
     }
 
     /// What the program is doing; `None` when it has ended.
-    async fn snapshot(&self) -> Option<Snapshot> {
+    async fn snapshot(&self) -> Option<S> {
         let (answer, answered) = oneshot::channel();
         self.0.send(answer).await.ok()?;
         answered.await.ok()
@@ -56,7 +72,7 @@ impl Asker {
 ///
 /// When all places are taken, the client that has come first goes: whoever is slow cannot keep
 /// others out, and whoever is quick is done before its turn comes.
-pub(crate) async fn serve(listener: TcpListener, asker: Asker) {
+pub(crate) async fn serve<S: Shown>(listener: TcpListener, asker: Asker<S>) {
     let mut clients: VecDeque<JoinHandle<()>> = VecDeque::new();
     loop {
         match listener.accept().await {
@@ -84,7 +100,7 @@ pub(crate) async fn serve(listener: TcpListener, asker: Asker) {
 }
 
 /// One request and its answer.
-async fn exchange(stream: TcpStream, asker: &Asker) {
+async fn exchange<S: Shown>(stream: TcpStream, asker: &Asker<S>) {
     let service = service_fn(async |request: Request<Incoming>| {
         Ok::<_, Infallible>(match route(request.method(), request.uri().path()) {
             Ok(page) => match asker.snapshot().await {
@@ -115,10 +131,10 @@ enum Page {
 }
 
 impl Page {
-    fn response(self, snapshot: &Snapshot) -> Response<Full<Bytes>> {
+    fn response(self, shown: &impl Shown) -> Response<Full<Bytes>> {
         let (kind, text) = match self {
-            Self::Metrics => (metrics::CONTENT_TYPE, metrics::render(snapshot)),
-            Self::Status => ("application/json", status(snapshot)),
+            Self::Metrics => (page::CONTENT_TYPE, shown.metrics()),
+            Self::Status => ("application/json", shown.status()),
         };
         response(StatusCode::OK, kind, text)
     }
@@ -145,8 +161,18 @@ fn route(method: &Method, path: &str) -> Result<Page, Box<Response<Full<Bytes>>>
     Err(refusal.into())
 }
 
+impl Shown for Snapshot {
+    fn metrics(&self) -> String {
+        metrics::render(self)
+    }
+
+    fn status(&self) -> String {
+        status(self)
+    }
+}
+
 /// `GET /status`: the snapshot as JSON.
-fn status(snapshot: &Snapshot) -> String {
+fn status(snapshot: &impl serde::Serialize) -> String {
     // Plain values with text for keys cannot fail to be written.
     let mut text = serde_json::to_string_pretty(snapshot).unwrap_or_default();
     text.push('\n');

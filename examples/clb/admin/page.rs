@@ -4,6 +4,11 @@ use std::fmt::{Display, Write};
 
 use lb_l7::stats::{DEFAULT_BOUNDS, HistogramSnapshot};
 
+use super::key_server::Durations;
+
+/// What the page is, for `Content-Type`.
+pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
 /// A page of metrics being written; each family once, with all its samples.
 #[derive(Debug, Default)]
 pub(super) struct Page {
@@ -36,7 +41,19 @@ pub(super) enum Figure {
     Real(f64),
 }
 
+impl Figure {
+    /// 1 for yes, and 0 for no.
+    pub(super) fn flag(flag: bool) -> Self {
+        Self::Count(flag.into())
+    }
+}
+
 impl Page {
+    /// Writes a family of one figure.
+    pub(super) fn single(&mut self, name: &str, kind: Kind, help: &str, figure: Figure) {
+        self.family(name, kind, help, [([], figure)]);
+    }
+
     /// Writes a family, if it has any sample.
     pub(super) fn family<'s, const N: usize>(
         &mut self,
@@ -103,6 +120,21 @@ impl Page {
             let count = Figure::Count(durations.count());
             self.sample(&format!("{name}_count"), &labels, count);
         }
+    }
+
+    /// Writes a family of durations with bounds of their own, in seconds.
+    pub(super) fn histogram(&mut self, name: &str, help: &str, durations: &Durations) {
+        self.head(name, Kind::Histogram, help);
+        let bucket = format!("{name}_bucket");
+        for (bound, count) in &durations.cumulative {
+            let bound = bound.to_string();
+            self.sample(&bucket, &[("le", &bound)], Figure::Count(*count));
+        }
+        let all = Figure::Count(durations.count);
+        self.sample(&bucket, &[("le", "+Inf")], all);
+        let sum = Figure::Real(durations.sum);
+        self.sample(&format!("{name}_sum"), &[], sum);
+        self.sample(&format!("{name}_count"), &[], all);
     }
 
     fn head(&mut self, name: &str, kind: Kind, help: &str) {

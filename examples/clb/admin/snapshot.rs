@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+pub(crate) use super::remote_keys::{KeyServer, RemoteKey, RemoteKeys};
 pub(crate) use super::requests::{Certificate, Connections, Exchanges, Http, LogLines, Upstream};
 
 /// All that status and metrics show.
@@ -23,6 +24,9 @@ pub(crate) struct Snapshot {
     pub(crate) process: Process,
     /// What the process may use, and uses.
     pub(crate) budget: Vec<Resource>,
+    /// Who holds keys that are not here, if anybody does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) key_server: Option<RemoteKeys>,
     /// Those in service, and those that drain.
     pub(crate) listeners: Vec<Listener>,
     /// In the order of the file.

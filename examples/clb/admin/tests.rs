@@ -39,6 +39,7 @@ pub(super) fn sample() -> Snapshot {
                 refused: 8,
             },
         ],
+        key_server: None,
         listeners: vec![Listener {
             name: "front".into(),
             protocol: "tcp",

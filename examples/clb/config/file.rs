@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,15 +16,21 @@ use crate::process;
 ///
 /// Equal if what it says is: so that a reload notices a file that was replaced.
 #[derive(Clone)]
-pub(super) struct Pem {
+pub(crate) struct Pem {
     path: Option<PathBuf>,
     bytes: Arc<[u8]>,
 }
 
 impl Pem {
     /// What it says.
-    pub(super) fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// The mode of the file, if others than its owner may have access.
+    pub(super) fn exposed(&self) -> Option<u32> {
+        let mode = fs::metadata(self.path.as_ref()?).ok()?.mode() & 0o7777;
+        (mode & 0o077 != 0).then_some(mode)
     }
 
     /// A fault of it, with its path.

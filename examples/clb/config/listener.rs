@@ -160,7 +160,12 @@ pub(super) struct Sockets(Vec<(bool, Address, String)>);
 impl Sockets {
     /// Takes `address` for the admin endpoint.
     pub(super) fn claim_admin(&mut self, section: &Section<'_>, address: SocketAddr) {
-        self.claim(section, false, &address.into(), "admin");
+        self.claim_for(section, address, "admin");
+    }
+
+    /// Takes `address` for streams of `who`.
+    pub(super) fn claim_for(&mut self, section: &Section<'_>, address: SocketAddr, who: &str) {
+        self.claim(section, false, &address.into(), who);
     }
 
     fn claim(&mut self, section: &Section<'_>, datagrams: bool, address: &Address, who: &str) {
@@ -294,7 +299,7 @@ fn target(
                 section.wrong("pool", "missing, expected the name of a pool, or rules");
             }
             let tls = match protocol {
-                Some(Protocol::Https) => Some(tls::read(section)?),
+                Some(Protocol::Https) => Some(tls::read(section, &mut used.elsewhere)?),
                 _ => {
                     section.knows(&tls::KEYS);
                     only_for(section, &tls::KEYS, "https");

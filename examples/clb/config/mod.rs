@@ -10,11 +10,19 @@ mod http;
 #[cfg(test)]
 #[path = "tests/http.rs"]
 mod http_tests;
+mod key_server;
+#[cfg(test)]
+#[path = "tests/key_server.rs"]
+mod key_server_tests;
 mod listener;
 mod notes;
 mod outlier;
 mod pool;
 mod prefix;
+mod remote_keys;
+#[cfg(test)]
+#[path = "tests/remote_keys.rs"]
+mod remote_keys_tests;
 mod scheduler;
 mod section;
 mod suggest;
@@ -33,15 +41,17 @@ pub(crate) use duration::print;
 pub(crate) use hash::Hash;
 pub(crate) use health::{Health, HealthKind};
 pub(crate) use http::{AccessLog, Http, LogTarget, Rule};
+pub(crate) use key_server::{Audit, KeyServer, Keys, Module, name_of, parse_key_server_in};
 pub(crate) use listener::{Listener, Persistence, Protocol, SendProxy, Target};
 pub(crate) use notes::Note;
 pub(crate) use outlier::Outlier;
 pub(crate) use pool::Pool;
 pub(crate) use prefix::Prefix;
+pub(crate) use remote_keys::{RemoteKeys, Verify};
 #[cfg(test)]
 pub(crate) use scheduler::NAMES as SCHEDULERS;
 pub(crate) use scheduler::Scheduler;
-pub(crate) use tls::{SharedKey, Tickets, Tls};
+pub(crate) use tls::{Certificate, SharedKey, Tickets, Tls};
 pub(crate) use upstream::Upstream;
 
 use listener::Sockets;
@@ -59,6 +69,8 @@ pub(crate) struct Config {
     pub(crate) admin: Option<Admin>,
     /// What the whole process may use.
     pub(crate) budget: Budget,
+    /// Who holds the keys that are not here. Default none: all are.
+    pub(crate) key_server: Option<RemoteKeys>,
     /// In the order of the file, each name once.
     pub(crate) pools: Vec<Pool>,
     /// In the order of the file, each name once; at least one.
@@ -85,9 +97,9 @@ pub(crate) struct Budget {
 
 /// A file that can be used, with what is odd about it.
 #[derive(Debug)]
-pub(crate) struct Parsed {
+pub(crate) struct Parsed<C = Config> {
     /// What it says.
-    pub(crate) config: Config,
+    pub(crate) config: C,
     /// What is probably not meant.
     pub(crate) warnings: Vec<Note>,
 }
@@ -110,6 +122,15 @@ pub(crate) fn parse(text: &str) -> Result<Parsed, Vec<Note>> {
 ///
 /// Every mistake of the file, in its order: those of TOML itself, or else those of what it says.
 pub(crate) fn parse_in(text: &str, folder: &Path) -> Result<Parsed, Vec<Note>> {
+    read_in(text, folder, whole)
+}
+
+/// Reads a whole file as `fields` does.
+fn read_in<C>(
+    text: &str,
+    folder: &Path,
+    fields: impl FnOnce(&mut Section<'_>) -> Option<C>,
+) -> Result<Parsed<C>, Vec<Note>> {
     let notes = Notes::about(text, folder);
     let (root, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
@@ -118,7 +139,7 @@ pub(crate) fn parse_in(text: &str, folder: &Path) -> Result<Parsed, Vec<Note>> {
     }
     // What a text that is no TOML seems to say would only add mistakes that are none.
     let config = match errors.as_slice() {
-        [] => Section::read(root.get_ref(), &notes, String::new(), 0, |file| whole(file)),
+        [] => Section::read(root.get_ref(), &notes, String::new(), 0, fields),
         _ => None,
     };
     match (notes.into_parts(), config) {
@@ -140,12 +161,14 @@ fn whole(file: &mut Section<'_>) -> Option<Config> {
         .table("admin", |section| admin(section, &mut sockets))
         .flatten();
     let budget = file.table("budget", budget).unwrap_or_default();
+    let key_server = file.table("key_server", remote_keys::read).flatten();
     let pools = pool::Known::of(file);
     let mut used = Used::default();
     let listeners = file.tables("listener", |section| {
         listener::read(section, &mut sockets, &pools, &mut used, drain_timeout)
     });
     let pools = file.tables("pool", |section| pool::read(section, zone, &used));
+    check_elsewhere(file, &used);
     if listeners.is_none() && !file.has("listener") {
         file.wrong("listener", "missing, expected at least one [[listener]]");
     }
@@ -153,9 +176,25 @@ fn whole(file: &mut Section<'_>) -> Option<Config> {
         workers,
         admin,
         budget,
+        key_server,
         pools: pools.unwrap_or_default(),
         listeners: listeners.unwrap_or_default(),
     })
+}
+
+/// Keys that are elsewhere need somebody to hold them, and the other way round.
+fn check_elsewhere(file: &Section<'_>, used: &Used) {
+    let mut keys = used.elsewhere.iter().peekable();
+    if file.has("key_server") {
+        if keys.peek().is_none() {
+            file.odd("key_server", "no certificate says key = \"remote\"");
+        }
+        return;
+    }
+    for (at, path) in keys {
+        let text = "there is no [key_server], which would say who holds it";
+        file.notes().mistake(at, path, text);
+    }
 }
 
 fn admin(section: &mut Section<'_>, sockets: &mut Sockets) -> Option<Admin> {

@@ -10,6 +10,7 @@ use super::health::{Health, HealthKind, HttpHealth};
 use super::outlier::Outlier;
 use super::scheduler::Scheduler;
 use super::section::{Section, tables_in};
+use super::tls::Elsewhere;
 use super::upstream::{self, Upstream};
 use super::{DAY, MILLISECOND, backend, health, outlier, scheduler};
 
@@ -47,13 +48,15 @@ pub(crate) struct SlowStart {
     pub(crate) minimum: u8,
 }
 
-/// Which pools listeners refer to.
+/// What listeners refer to: pools, and key servers.
 #[derive(Debug, Default)]
 pub(super) struct Used {
     /// Those of every listener but of http's rules.
     pub(super) all: BTreeSet<String>,
     /// Those of listeners of http.
     pub(super) by_http: BTreeSet<String>,
+    /// Where keys are said to be elsewhere.
+    pub(super) elsewhere: Elsewhere,
 }
 
 /// What listeners ask of pools before these are read.

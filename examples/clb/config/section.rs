@@ -225,8 +225,7 @@ impl<'t> Section<'t> {
             duration::print(*range.start()),
             duration::print(*range.end()),
         );
-        let expected =
-            format!("a duration of {least} to {most}, such as \"500ms\", \"2s\" or \"5m\"");
+        let expected = format!("a duration of {least} to {most}{}", examples_in(&range));
         self.value(key, &expected, |value| {
             let span = duration::parse(value.as_str()?)?;
             range.contains(&span).then_some(span)
@@ -415,6 +414,18 @@ pub(super) fn one_of<'k>(words: impl IntoIterator<Item = &'k str>) -> String {
         [] => "nothing here".into(),
         [only] => format!("{only:?}"),
         words => format!("one of {}", words.join(", ")),
+    }
+}
+
+/// Durations within `range`, for whoever does not know how they are written.
+fn examples_in(range: &RangeInclusive<Duration>) -> String {
+    let all = ["500ms", "2s", "5m"].into_iter();
+    let good = all.filter(|text| duration::parse(text).is_some_and(|span| range.contains(&span)));
+    let quoted: Vec<String> = good.map(|text| format!("{text:?}")).collect();
+    match quoted.split_last() {
+        None => String::new(),
+        Some((only, [])) => format!(", such as {only}"),
+        Some((last, others)) => format!(", such as {} or {last}", others.join(", ")),
     }
 }
 

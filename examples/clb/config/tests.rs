@@ -70,7 +70,7 @@ fn the_base_is_a_good_file_and_nothing_in_it_is_odd() {
 
 #[test]
 fn mistakes_of_the_whole_file_are_told() {
-    let keys = "workers, zone, drain_timeout, admin, budget, listener, pool";
+    let keys = "workers, zone, drain_timeout, admin, budget, key_server, listener, pool";
     let unknown = format!("1: color: unknown key, expected one of {keys}");
     check(&[
         (
@@ -1301,6 +1301,8 @@ fn folder() -> &'static Path {
         let (cert, key) = http_tests::key_pair();
         std::fs::write(folder.join("cert.pem"), cert).expect("written");
         std::fs::write(folder.join("key.pem"), key).expect("written");
+        let owner = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(folder.join("key.pem"), owner).expect("ours");
         folder
     });
     &FOLDER
@@ -1331,6 +1333,7 @@ fn the_reference_names_every_key_and_every_scheduler() {
     let sections = [
         "# Worker threads, 1 to 1024. Default: one a core. A restart changes it.",
         "[budget]",
+        "[key_server]",
         "[[pool]]",
         "[[pool.backends]]",
         "[pool.health]",

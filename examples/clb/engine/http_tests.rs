@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::*;
 
 /// A server of HTTP/1.1 that answers every request by its name, over connections that it keeps.
-async fn backend(name: &'static str) -> String {
+pub(super) async fn backend(name: &'static str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     tokio::spawn(async move {
@@ -46,14 +46,14 @@ fn file(backends: &[&str], more: &str, listeners: &[(&str, &str)]) -> Config {
         .config
 }
 
-async fn started(config: Config) -> Engine {
+pub(super) async fn started(config: Config) -> Engine {
     let workers = Workers::start(1).expect("a thread");
     let (asker, _questions) = Asker::new();
     Engine::start(config, workers, asker).await.expect("served")
 }
 
 /// A connection to the listener of this name.
-async fn connect(engine: &Engine, listener: &str) -> TcpStream {
+pub(super) async fn connect(engine: &Engine, listener: &str) -> TcpStream {
     let address = engine.address(listener).expect("a listener");
     let address = address.socket().expect("TCP");
     TcpStream::connect(address).await.expect("accepted")
@@ -61,7 +61,16 @@ async fn connect(engine: &Engine, listener: &str) -> TcpStream {
 
 /// What is answered to `GET path` on a connection that is kept: the head, and a body of a byte.
 async fn ask(stream: &mut TcpStream, path: &str) -> String {
-    let request = format!("GET {path} HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    ask_for(stream, "a.test", path).await
+}
+
+/// The same of another host, on whatever stream.
+pub(super) async fn ask_for(
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    host: &str,
+    path: &str,
+) -> String {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n");
     stream.write_all(request.as_bytes()).await.expect("sent");
     let mut heard = Vec::new();
     loop {
@@ -78,7 +87,7 @@ async fn ask(stream: &mut TcpStream, path: &str) -> String {
 
 /// What the listener `l` has done, once that is as `seen` says: what has ended is counted a moment
 /// after its client knows.
-async fn once(
+pub(super) async fn once(
     engine: &mut Engine,
     seen: impl Fn(&snapshot::Listener) -> bool,
 ) -> snapshot::Listener {

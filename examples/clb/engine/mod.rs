@@ -7,7 +7,11 @@ mod http_tests;
 mod listeners;
 mod picture;
 mod pools;
+mod prepare;
 mod probes;
+mod remote_keys;
+#[cfg(test)]
+mod remote_keys_tests;
 mod scheduler;
 mod settings;
 #[cfg(test)]
@@ -30,10 +34,11 @@ use crate::admin::snapshot::{self, Reloads};
 use crate::admin::{self, Asker};
 use crate::config::{self, Config};
 use crate::process;
-use crate::reload::{Changes, ListenerChange, PoolChange, changes};
+use crate::reload::{ListenerChange, PoolChange, changes};
 use listeners::{Bound, Running};
 use pools::{Pool, Served, Way};
 use probes::Places;
+use remote_keys::{Elsewhere, RemoteKeys};
 use settings::Shared;
 pub(crate) use workers::Workers;
 
@@ -57,18 +62,11 @@ pub(crate) struct Engine {
     budget: Budget,
     /// What signs cookies where the file names no key.
     keys: KeyRing,
+    /// Who signs with keys that are not here.
+    remote_keys: RemoteKeys,
     started: f64,
     reloads: Reloads,
     draining: bool,
-}
-
-/// What a change needs, made before anything is changed.
-struct Prepared {
-    pools: BTreeMap<String, Served>,
-    /// The new ways of http to the backends of pools that stay.
-    ways: BTreeMap<String, Way>,
-    listeners: Vec<Bound>,
-    admin: Option<TcpListener>,
 }
 
 impl Engine {
@@ -86,6 +84,7 @@ impl Engine {
             workers: config.workers,
             admin: None,
             budget: config.budget,
+            key_server: None,
             pools: Vec::new(),
             listeners: Vec::new(),
         };
@@ -96,6 +95,7 @@ impl Engine {
         let mut engine = Self {
             budget: Budget::new(budget),
             keys: http::own_keys(),
+            remote_keys: RemoteKeys::default(),
             clock: Clock::monotonic(),
             workers,
             asker,
@@ -202,69 +202,14 @@ impl Engine {
         for key in &changes.restart {
             warn!(%key, "changes with a restart");
         }
+        self.remote_keys.change(&config, prepared.key_client);
         self.change_pools(changes.pools, prepared.pools, prepared.ways);
-        self.change_listeners(changes.listeners, prepared.listeners);
+        self.change_listeners(changes.listeners, prepared.listeners, &config);
         if changes.admin {
             self.change_admin(prepared.admin);
         }
         self.config = config;
         Ok(())
-    }
-
-    /// All that can fail: whatever it has made is dropped if the rest fails.
-    async fn prepare(&self, changes: &Changes, config: &Config) -> Result<Prepared, String> {
-        let workers = self.workers.count();
-        let (mut pools, mut ways) = (BTreeMap::new(), BTreeMap::new());
-        for change in &changes.pools {
-            match change {
-                PoolChange::Add(pool) | PoolChange::Rebuild(pool) => {
-                    let served = Served::start(self.clock, &self.places, pool);
-                    let served = served.map_err(|error| format!("pool.{}: {error}", pool.name))?;
-                    pools.insert(pool.name.clone(), served);
-                }
-                PoolChange::Update { pool, rewires, .. } if *rewires => {
-                    if let Some(served) = self.pools.get(&pool.name) {
-                        let way = served.other_way(&pool.upstream, workers)?;
-                        ways.insert(pool.name.clone(), way);
-                    }
-                }
-                PoolChange::Update { .. } | PoolChange::Remove(_) => {}
-            }
-        }
-        let found = |name: &str| pool(&pools, name).or_else(|| pool(&self.pools, name));
-        let upstreams = |name: &str| {
-            let new = pools.get(name).and_then(|served| served.way(workers).ok());
-            let new = new.or_else(|| ways.get(name).cloned());
-            new.or_else(|| self.pools.get(name)?.way(workers).ok())
-        };
-        let shared = Shared {
-            pools: &found,
-            upstreams: &upstreams,
-            budget: &self.budget,
-            keys: &self.keys,
-        };
-        let mut listeners: Vec<Bound> = Vec::new();
-        for change in &changes.listeners {
-            if let ListenerChange::Add(listener) | ListenerChange::Move(listener) = change {
-                let is_ours = self.listeners.iter().any(|one| one.is_at(listener))
-                    || listeners.iter().any(|one| one.is_at(listener));
-                listeners.push(listeners::bind(listener, &shared, workers, is_ours).await?);
-            }
-        }
-        let admin = match config.admin.filter(|_| changes.admin) {
-            Some(admin) => {
-                let bound = TcpListener::bind(admin.listen).await;
-                let told = |error| format!("admin: cannot listen at {}: {error}", admin.listen);
-                Some(bound.map_err(told)?)
-            }
-            None => None,
-        };
-        Ok(Prepared {
-            pools,
-            ways,
-            listeners,
-            admin,
-        })
     }
 
     fn change_pools(
@@ -297,7 +242,13 @@ impl Engine {
         }
     }
 
-    fn change_listeners(&mut self, changes: Vec<ListenerChange>, bound: Vec<Bound>) {
+    fn change_listeners(
+        &mut self,
+        changes: Vec<ListenerChange>,
+        bound: Vec<Bound>,
+        config: &Config,
+    ) {
+        let elsewhere = self.remote_keys.elsewhere(config);
         let mut fresh: Vec<Running> = Vec::with_capacity(bound.len());
         for bound in bound {
             let running = bound.start(&self.workers);
@@ -310,7 +261,9 @@ impl Engine {
                 ListenerChange::Add(_) => {}
                 ListenerChange::Move(listener) => self.drain_one(&listener.name),
                 ListenerChange::Remove(name) => self.drain_one(&name),
-                ListenerChange::Update(listener) => self.update_one(&listener),
+                ListenerChange::Update(listener) => {
+                    self.update_one(&listener, elsewhere.as_ref());
+                }
             }
         }
         self.listeners.extend(fresh);
@@ -325,7 +278,7 @@ impl Engine {
         }
     }
 
-    fn update_one(&mut self, config: &config::Listener) {
+    fn update_one(&mut self, config: &config::Listener, elsewhere: Option<&Elsewhere>) {
         let workers = self.workers.count();
         let found = |name: &str| pool(&self.pools, name);
         let upstreams = |name: &str| self.pools.get(name)?.way(workers).ok();
@@ -334,6 +287,7 @@ impl Engine {
             upstreams: &upstreams,
             budget: &self.budget,
             keys: &self.keys,
+            elsewhere,
         };
         for listener in &mut self.listeners {
             if listener.config.name == config.name && !listener.is_draining() {

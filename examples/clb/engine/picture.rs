@@ -26,6 +26,7 @@ impl Engine {
             reloads: self.reloads,
             process: process::read(),
             budget: budget(&self.budget),
+            key_server: self.remote_keys.figures(),
             listeners: self.listeners(),
             pools: pools.collect(),
         }

@@ -16,6 +16,7 @@ use lbcore::proxy_protocol::Version;
 use lbcore::schedule::{AnyScheduler, KeyExtractor};
 
 use super::pools::{Pool, Way};
+use super::remote_keys::Elsewhere;
 use crate::config::{self, Listener, SendProxy, Target};
 
 /// What listeners share.
@@ -28,6 +29,8 @@ pub(super) struct Shared<'s> {
     pub(super) budget: &'s Budget,
     /// What signs cookies where the file names no key.
     pub(super) keys: &'s KeyRing,
+    /// How keys are asked for that are not here, if anybody has them.
+    pub(super) elsewhere: Option<&'s Elsewhere>,
 }
 
 fn pool(config: &Listener, shared: &Shared<'_>, name: &str) -> Result<Pool, String> {

@@ -1,5 +1,6 @@
 //! Listeners of http in service: bound, changed while they run, and counted.
 
+mod entrance;
 mod figures;
 mod settings;
 mod tls;
@@ -18,10 +19,12 @@ use lbcore::connect::Accept;
 use lbcore::hash::HashKey;
 
 use super::listeners::Names;
+use super::remote_keys::Elsewhere;
 use super::settings::{Shared, told};
 use super::workers::Job;
 use crate::config::{self, Http, Listener, LogTarget, Target};
-use tls::{Entrance, Ring};
+use entrance::Entrance;
+use tls::Ring;
 
 /// What watches and changes a listener of http while it runs.
 #[derive(Debug)]
@@ -76,7 +79,7 @@ pub(super) async fn bind(
             let speaks_http2 = http.http2.is_some();
             let made = tls::made(from, speaks_http2, &Ring::default());
             let (tls, ring) = made.map_err(|e| told(config, &e))?;
-            let entrance = Arc::new(Entrance::new(tls));
+            let entrance = Arc::new(Entrance::new(tls, elsewhere(from, shared)));
             Some(Secured { entrance, ring })
         }
         None => None,
@@ -113,6 +116,12 @@ where
     Ok((handle, address, work.collect()))
 }
 
+/// How the keys of a listener are asked for that are not here; none if all are.
+fn elsewhere(from: &config::Tls, shared: &Shared<'_>) -> Option<Elsewhere> {
+    from.remote_keys().next()?;
+    shared.elsewhere.cloned()
+}
+
 fn http_of(config: &Listener) -> Result<&Http, String> {
     match &config.target {
         Target::Http(http) => Ok(http),
@@ -137,7 +146,7 @@ impl Serving {
         if let (Some(from), Some(secured)) = (&http.tls, &mut self.tls) {
             let made = tls::made(from, http.http2.is_some(), &secured.ring);
             let (tls, ring) = made.map_err(|e| told(config, &e))?;
-            secured.entrance.update(tls);
+            secured.entrance.update(tls, elsewhere(from, shared));
             secured.ring = ring;
         }
         self.proxy.update(settings);

@@ -189,6 +189,7 @@ mod tests {
             upstreams: &way,
             budget: &budget,
             keys: &keys,
+            elsewhere: None,
         };
         settings(&from, http, &shared, None).expect("good")
     }

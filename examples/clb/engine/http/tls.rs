@@ -1,24 +1,11 @@
-//! TLS with the clients of a listener, which changes while it runs.
+//! How TLS is spoken with the clients of a listener.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use arc_swap::ArcSwap;
-use lb_l7::server::Raw;
-use lb_l7::tls::{
-    self as library, AcceptError, Alpn, Refusal, TicketKey, TicketKeys, TlsConfig, TlsError,
-};
-use lbcore::Instant;
-use lbcore::connect::Accept;
+use lb_keyserver::rustls::remote_provider;
+use lb_l7::tls::{self as library, Alpn, TicketKey, TicketKeys, TlsConfig, TlsError};
 
 use crate::config::{SharedKey, Tickets, Tls};
-
-/// What a listener of https does with those who come; handshakes under way end as they began.
-#[derive(Debug)]
-pub(super) struct Entrance {
-    tls: ArcSwap<library::Tls>,
-    refused: [AtomicU64; Refusal::ALL.len()],
-}
 
 /// What signs tickets, kept from file to file as long as it may be.
 #[derive(Clone, Debug, Default)]
@@ -67,69 +54,19 @@ pub(super) fn made(
     let told = |error: &dyn std::fmt::Display| error.to_string();
     let ring = known.next(&from.tickets).map_err(|e| told(&e))?;
     let alpn = [Alpn::Http2, Alpn::Http1];
+    let policy = from.policy().map_err(|e| told(&e))?;
+    let policy = match from.remote_keys().next() {
+        // A handshake that waits for its signature is repeated when it is there.
+        Some(_) => policy.map_provider(remote_provider),
+        None => policy,
+    };
     let config = TlsConfig::default()
-        .policy(from.policy().map_err(|e| told(&e))?)
+        .policy(policy)
         .client_auth(from.client_auth().map_err(|e| told(&e))?)
         .alpn(if speaks_http2 { &alpn[..] } else { &alpn[1..] })
         .tickets(ring.tickets());
     let tls = library::Tls::new(from.certificates(), config).map_err(|e| told(&e))?;
     Ok((tls, ring))
-}
-
-impl Entrance {
-    pub(super) fn new(tls: library::Tls) -> Self {
-        Self {
-            tls: ArcSwap::from_pointee(tls),
-            refused: Default::default(),
-        }
-    }
-
-    /// Lets clients who come from here on in as `tls` says.
-    pub(super) fn update(&self, tls: library::Tls) {
-        self.tls.store(Arc::new(tls));
-    }
-
-    /// Turns the ticket keys when their time has come.
-    pub(super) fn handle_timeout(&self, now: Instant) {
-        self.tls.load().handle_timeout(now);
-    }
-
-    /// The certificates that are shown: each with its first name and the second after which it is
-    /// not valid.
-    pub(super) fn certificates(&self) -> Vec<(String, u64)> {
-        let tls = self.tls.load();
-        let certificates = tls.certificates();
-        let each = certificates.iter().flat_map(|all| all.iter());
-        each.map(|one| {
-            let name = one.names().next().unwrap_or_default();
-            (name.to_owned(), one.not_after())
-        })
-        .collect()
-    }
-
-    /// Handshakes that failed, by reason.
-    pub(super) fn refused(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        let counts = self.refused.iter().map(|count| count.load(Relaxed));
-        Refusal::ALL.iter().map(|why| why.as_str()).zip(counts)
-    }
-
-    fn count(&self, why: Refusal) {
-        let place = Refusal::ALL.iter().position(|one| *one == why);
-        if let Some(count) = place.and_then(|at| self.refused.get(at)) {
-            count.fetch_add(1, Relaxed);
-        }
-    }
-}
-
-impl Accept<Raw> for Entrance {
-    type Stream = <library::Tls as Accept<Raw>>::Stream;
-    type Error = AcceptError;
-
-    async fn accept(&self, first: &[u8], raw: Raw) -> Result<Self::Stream, AcceptError> {
-        let tls = self.tls.load_full();
-        let accepted = tls.accept(first, raw).await;
-        accepted.inspect_err(|error| self.count(error.refusal()))
-    }
 }
 
 #[cfg(test)]
@@ -189,17 +126,5 @@ mod tests {
         for path in [one, two] {
             let _ = std::fs::remove_file(path);
         }
-    }
-
-    #[test]
-    fn a_refusal_is_counted_under_its_own_name() {
-        let (tls, _) = made(&tls(""), true, &Ring::default()).expect("made");
-        let entrance = Entrance::new(tls);
-        assert!(entrance.refused().all(|(_, count)| count == 0));
-        entrance.count(Refusal::PlainHttp);
-        entrance.count(Refusal::PlainHttp);
-        let counted: Vec<_> = entrance.refused().filter(|(_, count)| *count > 0).collect();
-        assert_eq!(counted, [("plain-http", 2)]);
-        assert_eq!(entrance.refused().count(), Refusal::ALL.len());
     }
 }

@@ -1,4 +1,9 @@
-//! Without a file: backends in this process, a listener of each kind, and what to try.
+//! Without a file: backends and a key server in this process, a listener of each kind, and what to
+//! try.
+
+mod keys;
+#[cfg(test)]
+pub(crate) use keys::Holder as KeyHolder;
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -9,16 +14,18 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use crate::config::{self, Config};
 use crate::engine::Engine;
 use crate::run::Failure;
+use keys::Holder;
 
 /// Backends on loopback, and the file that would balance over them.
 #[derive(Debug)]
 pub(crate) struct Demo {
     text: String,
     admin: SocketAddr,
+    keys: SocketAddr,
 }
 
 impl Demo {
-    /// Starts three backends of TCP and three of UDP.
+    /// Starts three backends of TCP, three of UDP, and a key server.
     ///
     /// # Errors
     ///
@@ -39,16 +46,19 @@ impl Demo {
             Ok(bound) => bound.local_addr()?,
             Err(_) => UdpSocket::bind(LOOPBACK).await?.local_addr()?,
         };
+        let holder = Holder::start(KEYS).await?;
         let at = Places {
             admin,
             tcp,
             udp,
             http: free(HTTP).await?,
             https: free(HTTPS).await?,
+            keys: holder.address,
         };
         let (streams, datagrams) = (streams.join(", "), datagrams.join(", "));
-        let text = file(at, &streams, &datagrams, &certificate()?);
-        Ok(Self { text, admin })
+        let text = file(at, &streams, &datagrams, &holder);
+        let keys = holder.address;
+        Ok(Self { text, admin, keys })
     }
 
     /// What is served, read as any file is.
@@ -80,6 +90,7 @@ impl Demo {
             udp: at("echo"),
             http: at("http"),
             https: at("https"),
+            keys: self.keys.to_string(),
         });
         io::stdout().write_all(text.as_bytes())
     }
@@ -106,16 +117,19 @@ struct Places<A> {
     udp: A,
     http: A,
     https: A,
+    keys: A,
 }
 
-fn file(at: Places<SocketAddr>, streams: &str, datagrams: &str, certificate: &str) -> String {
+fn file(at: Places<SocketAddr>, streams: &str, datagrams: &str, holder: &Holder) -> String {
     let Places {
         admin,
         tcp,
         udp,
         http,
         https,
+        ..
     } = at;
+    let site = &holder.site;
     format!(
         "drain_timeout = \"2s\"\n[admin]\nlisten = \"{admin}\"\n\
          [[pool]]\nname = \"web\"\nscheduler = \"round-robin\"\nbackends = [{streams}]\n\
@@ -128,17 +142,8 @@ fn file(at: Places<SocketAddr>, streams: &str, datagrams: &str, certificate: &st
          [[listener]]\nname = \"http\"\nprotocol = \"http\"\nlisten = \"{http}\"\npool = \"web\"\n\
          rule = [{{ path = \"/clb\", respond = {{ status = 200, body = \"balanced\\n\" }} }}]\n\
          [[listener]]\nname = \"https\"\nprotocol = \"https\"\nlisten = \"{https}\"\npool = \"web\"\n\
-         certificates = [{certificate}]\n"
+         certificates = [{{ cert = '''\n{site}''', key = \"remote\" }}]\n{holder}"
     )
-}
-
-/// A certificate that nobody has signed, for whoever asks for this machine by name or address.
-fn certificate() -> io::Result<String> {
-    let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
-    let made = rcgen::generate_simple_self_signed(names).map_err(io::Error::other)?;
-    let (cert, key) = (made.cert.pem(), made.signing_key.serialize_pem());
-    // Literal texts of TOML: PEM has no quotes.
-    Ok(format!("{{ cert = '''\n{cert}''', key = '''\n{key}''' }}"))
 }
 
 fn welcome(at: &Places<String>) -> String {
@@ -148,6 +153,7 @@ fn welcome(at: &Places<String>) -> String {
         udp,
         http,
         https,
+        keys,
     } = at;
     let (host, port) = tcp.rsplit_once(':').unwrap_or((tcp, ""));
     let (udp_host, udp_port) = udp.rsplit_once(':').unwrap_or((udp, ""));
@@ -171,6 +177,10 @@ fn welcome(at: &Places<String>) -> String {
             "# the same over TLS and HTTP/2",
         ),
         (format!("curl http://{admin}/status"), "# all of it as JSON"),
+        (
+            format!("curl -s http://{admin}/metrics | grep ^clb_key_server"),
+            "# and what was asked of the key server",
+        ),
     ];
     let width = tries.iter().map(|(command, _)| command.len()).max();
     let width = width.unwrap_or_default();
@@ -178,14 +188,15 @@ fn welcome(at: &Places<String>) -> String {
         .iter()
         .map(|(command, comment)| format!("  {command:width$}  {comment}\n"))
         .collect();
-    let places = [tcp, udp, http, https, admin].map(String::len);
+    let places = [tcp, udp, http, https, keys, admin].map(String::len);
     let place = places.into_iter().max().unwrap_or_default();
     format!(
         "clb {version}: a demonstration on loopback; `clb --help` tells how to serve a file.\n\n\
          \x20 tcp    {tcp:place$}  round-robin over a, b and c, which answer HTTP and echo all else\n\
          \x20 udp    {udp:place$}  round-robin over a, b and c, which echo\n\
          \x20 http   {http:place$}  the same a, b and c, request by request\n\
-         \x20 https  {https:place$}  and over TLS, by a certificate made just now\n\
+         \x20 https  {https:place$}  and over TLS, by a certificate made just now, without its key\n\
+         \x20 keys   {keys:place$}  a key server, which alone has that key: it signs each handshake\n\
          \x20 admin  {admin:place$}  /metrics and /status\n\n\
          Try:\n{tries}\n\
          Ctrl-C drains and ends it.\n",
@@ -247,6 +258,7 @@ const TCP: &str = "127.0.0.1:18209";
 const UDP: &str = "127.0.0.1:18210";
 const HTTP: &str = "127.0.0.1:18211";
 const HTTPS: &str = "127.0.0.1:18212";
+const KEYS: &str = "127.0.0.1:18213";
 
 #[cfg(test)]
 mod tests {
@@ -261,6 +273,19 @@ mod tests {
             (parsed.config.pools.len(), parsed.config.listeners.len()),
             (2, 4)
         );
+    }
+
+    #[tokio::test]
+    async fn the_only_private_key_in_the_file_is_the_one_that_the_node_is_known_by() {
+        let demo = Demo::start().await.expect("loopback");
+        assert_eq!(
+            demo.text.matches("PRIVATE KEY").count(),
+            2,
+            "its begin and end"
+        );
+        let (_, key_server) = demo.text.split_once("[key_server]").expect("a key server");
+        assert_eq!(key_server.matches("PRIVATE KEY").count(), 2);
+        assert!(demo.text.contains("key = \"remote\""));
     }
 
     #[tokio::test]
@@ -289,9 +314,10 @@ mod tests {
             udp: "127.0.0.1:65535".into(),
             http: "127.0.0.1:80".into(),
             https: "127.0.0.1:443".into(),
+            keys: "127.0.0.1:2407".into(),
         });
         let columns: Vec<_> = text.lines().filter_map(|line| line.find('#')).collect();
-        assert_eq!(columns.len(), 6, "{text}");
+        assert_eq!(columns.len(), 7, "{text}");
         assert!(columns.iter().all(|column| *column == columns[0]), "{text}");
     }
 
@@ -303,6 +329,7 @@ mod tests {
             udp: "127.0.0.1:2".into(),
             http: "127.0.0.1:4".into(),
             https: "127.0.0.1:5".into(),
+            keys: "127.0.0.1:6".into(),
         });
         for part in [
             "http://127.0.0.1:1/",
@@ -311,6 +338,8 @@ mod tests {
             "http://127.0.0.1:3/status",
             "curl http://127.0.0.1:4/ http://127.0.0.1:4/clb ",
             "curl -k https://127.0.0.1:5/ ",
+            "  keys   127.0.0.1:6  ",
+            "http://127.0.0.1:3/metrics | grep ^clb_key_server ",
         ] {
             assert!(text.contains(part), "{part}: {text}");
         }
