@@ -190,16 +190,48 @@ fn a_good_file_is_good_and_a_check_of_it_serves_nothing() {
     let reference = harness::workspace::root().join("examples/clb/reference.toml");
     let text = fs::read_to_string(reference).expect("the reference can be read");
     let keys = Keys::p256("www.example.com");
-    for (name, text) in [
-        ("reference.toml", &text),
-        (CERT, &keys.cert),
-        (KEY, &keys.key),
-    ] {
-        dir.write(name, text);
-    }
+    dir.write("reference.toml", &text);
+    dir.write(CERT, &keys.cert);
+    dir.write_secret(KEY, &keys.key);
     let output = run(&dir.path().join("reference.toml"), true);
     let told = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{told}");
+}
+
+#[test]
+fn the_file_of_a_key_server_is_checked_like_any_other() {
+    let dir = TempDir::new("mistakes");
+    let keys = Keys::p256("www.example.com");
+    for name in ["server.pem", "ca.pem", "site.pem"] {
+        dir.write(name, &keys.cert);
+    }
+    for name in ["server-key.pem", "keys/site.pem"] {
+        dir.write_secret(name, &keys.key);
+    }
+    let reference = harness::workspace::root().join("examples/clb/keyserver.toml");
+    let good = fs::read_to_string(reference).expect("the reference can be read");
+    let bad = good.replace("signers = 2", "signers = 0");
+    let line = 1 + good
+        .lines()
+        .take_while(|line| *line != "signers = 2")
+        .count();
+    let said = "good.toml: good; keys: 1, rules: 1\n".to_owned();
+    let told = format!("bad.toml:{line}: signers: expected a whole number in 1..=1024, found 0\n");
+    for (name, text, check, code, expected) in [
+        ("good.toml", &good, true, 0, &said),
+        ("bad.toml", &bad, true, 2, &told),
+        ("bad.toml", &bad, false, 2, &told),
+    ] {
+        dir.write(name, text);
+        let mut command = Command::new(clb::program());
+        command.arg("keyserver").args(check.then_some("--check"));
+        let output = command.arg("--config").arg(dir.path().join(name)).output();
+        let output = output.expect("the program runs");
+        let all = [output.stdout, output.stderr].concat();
+        let all = String::from_utf8_lossy(&all);
+        assert_eq!(output.status.code(), Some(code), "{all}");
+        assert!(all.ends_with(expected), "{all}");
+    }
 }
 
 #[test]
@@ -302,6 +334,8 @@ fn a_wrong_command_line_is_told() {
         (&["--config", "a", "--config", "b"], "twice"),
         (&["--log", "loud"], "loud"),
         (&["serve"], "serve"),
+        (&["keyserver"], "keyserver needs --config FILE"),
+        (&["keyserver", "--ski"], "missing argument"),
     ] {
         let output = Command::new(clb::program())
             .args(words)

@@ -46,6 +46,17 @@ impl Clb {
         Self::start_by(keys.beside(Launch::new(program())), workers, sections)
     }
 
+    /// The same with whatever `beside` puts beside its file.
+    #[track_caller]
+    #[must_use]
+    pub fn with_files(
+        beside: impl FnOnce(Launch) -> Launch,
+        workers: usize,
+        sections: &str,
+    ) -> Self {
+        Self::start_by(beside(Launch::new(program())), workers, sections)
+    }
+
     #[track_caller]
     fn start_by(launch: Launch, workers: usize, sections: &str) -> Self {
         let admin = host::free_address();

@@ -1,7 +1,8 @@
 //! Free ports, directories, cores, and the loud skip.
 
-use std::io;
+use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 
@@ -58,6 +59,24 @@ impl TempDir {
         let whole = self.0.join(name);
         let part = self.0.join(format!("{name}.part"));
         std::fs::write(&part, text).expect("a file can be written");
+        std::fs::rename(part, whole).expect("a file can be renamed");
+    }
+
+    /// The same for a file that nobody else may read, as a private key is to be kept; it may lie in
+    /// a folder, which is made and is as private.
+    pub fn write_secret(&self, name: &str, text: &str) {
+        if let Some((folder, _)) = name.rsplit_once('/') {
+            let mut private = std::fs::DirBuilder::new();
+            let made = private.recursive(true).mode(0o700);
+            let made = made.create(self.0.join(folder));
+            made.expect("a folder can be made");
+        }
+        let (whole, part) = (self.0.join(name), self.0.join(format!("{name}.part")));
+        let mut private = std::fs::OpenOptions::new();
+        let private = private.write(true).create(true).truncate(true).mode(0o600);
+        let mut file = private.open(&part).expect("a file can be made");
+        file.write_all(text.as_bytes())
+            .expect("a file can be written");
         std::fs::rename(part, whole).expect("a file can be renamed");
     }
 
@@ -151,6 +170,8 @@ fn in_ci() -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]
@@ -171,6 +192,12 @@ mod tests {
         assert_eq!(dir.read("a"), "new");
         assert_eq!(dir.read("none"), "");
         assert_eq!(std::fs::read_dir(&path).unwrap().count(), 1);
+        dir.write_secret("key", "mine");
+        let mode = path.join("key").metadata().unwrap().permissions().mode();
+        assert_eq!((&*dir.read("key"), mode & 0o777), ("mine", 0o600));
+        dir.write_secret("keys/a", "mine");
+        let mode = path.join("keys").metadata().unwrap().permissions().mode();
+        assert_eq!((&*dir.read("keys/a"), mode & 0o777), ("mine", 0o700));
 
         drop(dir);
         assert!(!path.exists());

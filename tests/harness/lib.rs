@@ -11,6 +11,10 @@
 //! | [`slow`] | slowhttptest: clients that are slow on purpose |
 //! | [`keys`], [`tls`], [`idle`] | a certificate; a client of TLS 1.3; connections that say nothing |
 //! | [`web`], [`origin`] | web servers in this process: slow ones, and one that tells what it saw |
+//! | [`authority`], [`keyless`] | certificates for mutual TLS; a second implementation of Keyless |
+//! | [`keyserver`], [`wire`] | `clb keyserver`, and a client of it that asks what it should not |
+//! | [`node`], [`handshakes`] | a node whose key another has; a steady load of handshakes |
+//! | [`relay`] | a way to a server that is slow, or cut |
 //! | [`steady`] | a load that goes on while things happen, and what became of each request |
 //! | [`proxy`] | the HTTP proxy in this process, before a test's backends |
 //! | [`websocket`] | WebSocket over HTTP/1.1 and HTTP/2, both ends |
@@ -28,23 +32,29 @@
     reason = "a host that is not as a test needs it fails the test, here as everywhere below"
 )]
 
+pub mod authority;
 pub mod clb;
 pub mod client;
 pub mod h2load;
+pub mod handshakes;
 pub mod host;
 pub mod http;
 pub mod idle;
+pub mod keyless;
 pub mod keys;
+pub mod keyserver;
 pub mod length;
 pub mod load;
 pub mod metrics;
 pub mod netns;
+pub mod node;
 pub mod origin;
 pub mod peer;
 pub mod process;
 pub mod procfs;
 pub mod proxy;
 pub mod raw;
+pub mod relay;
 pub mod server;
 pub mod slow;
 pub mod steady;
@@ -52,4 +62,5 @@ pub mod tls;
 pub mod wait;
 pub mod web;
 pub mod websocket;
+pub mod wire;
 pub mod workspace;

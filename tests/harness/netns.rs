@@ -1,8 +1,9 @@
 //! Hosts of their own, joined by wires: network namespaces and veth pairs (ip-netns(8), veth(4)).
 
 use std::fs::File;
+use std::io::Write;
 use std::os::fd::AsFd;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
@@ -77,6 +78,51 @@ impl Namespace {
         }
     }
 
+    /// Loses that many of a hundred packets, in and out, at random, or skips loudly where the host
+    /// has no nftables. The kernel's own way to do so (netem) is not in every kernel.
+    #[must_use]
+    #[track_caller]
+    pub fn lose(&self, percent: u8) -> bool {
+        let rules = format!(
+            "table inet loss {{
+                 chain incoming {{
+                     type filter hook input priority 0;
+                     numgen random mod 100 < {percent} drop
+                 }}
+                 chain outgoing {{
+                     type filter hook output priority 0;
+                     numgen random mod 100 < {percent} drop
+                 }}
+             }}"
+        );
+        match self.nft(&rules) {
+            Ok(()) => true,
+            Err(reason) => {
+                host::skip(&format!("no packet can be lost by nftables: {reason}"));
+                false
+            }
+        }
+    }
+
+    fn nft(&self, rules: &str) -> Result<(), String> {
+        let words = ["netns", "exec", &self.name, "nft", "-f", "-"];
+        let mut nft = Command::new("ip")
+            .args(words)
+            .stdin(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|error| error.to_string())?;
+        let mut stdin = nft.stdin.take().expect("it is piped");
+        // A program that has ended at once says why on its standard error.
+        let _ = stdin.write_all(rules.as_bytes());
+        drop(stdin);
+        let output = nft.wait_with_output().map_err(|error| error.to_string())?;
+        if output.status.success() {
+            return Ok(());
+        }
+        Err(String::from_utf8_lossy(&output.stderr).trim().to_owned())
+    }
+
     /// Runs `work` on a thread of this namespace; sockets opened there stay there.
     pub fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         let file = File::open(format!("/run/netns/{}", self.name)).expect("a namespace is a file");
@@ -127,8 +173,8 @@ fn ip<'a>(words: impl IntoIterator<Item = &'a str>) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{Read, Write};
-    use std::net::{TcpListener, TcpStream};
+    use std::io::Read;
+    use std::net::{TcpListener, TcpStream, UdpSocket};
     use std::path::Path;
 
     use super::*;
@@ -179,5 +225,27 @@ mod tests {
             .start();
         ip.wait(PATIENCE);
         assert_eq!(ip.log().trim(), host.name());
+    }
+
+    #[test]
+    fn a_lossy_host_loses_some_packets_and_not_all() {
+        let Some([a, b]) = Namespace::open() else {
+            return;
+        };
+        a.wire("10.1.0.1/24", &b, "10.1.0.2/24");
+        if !b.lose(30) {
+            return;
+        }
+        let hears = b.enter(|| UdpSocket::bind("10.1.0.2:7")).unwrap();
+        let says = a.enter(|| UdpSocket::bind("10.1.0.1:0")).unwrap();
+        hears.set_nonblocking(true).unwrap();
+        let mut heard = 0;
+        for _ in 0..1_000 {
+            says.send_to(b"x", "10.1.0.2:7").unwrap();
+            // The wire is a function call: what was sent has come by now, or never will.
+            heard += u32::from(hears.recv(&mut [0]).is_ok());
+        }
+        // Five standard deviations from 700.
+        assert!((628..772).contains(&heard), "{heard}");
     }
 }

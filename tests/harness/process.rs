@@ -83,6 +83,12 @@ impl Launch {
         self
     }
 
+    /// The same, which nobody but its owner may read.
+    pub fn secret(self, name: &str, text: &str) -> Self {
+        self.dir.write_secret(name, text);
+        self
+    }
+
     /// Keeps all of the program's threads on one core.
     pub fn pinned(mut self, core: usize) -> Self {
         self.core = Some(core);

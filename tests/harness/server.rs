@@ -171,7 +171,7 @@ impl Drop for Server {
 }
 
 /// One thread for all servers of this process: a test may block its own.
-fn runtime() -> &'static Runtime {
+pub(crate) fn runtime() -> &'static Runtime {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     RUNTIME.get_or_init(|| {
         let mut builder = Builder::new_multi_thread();
@@ -184,7 +184,7 @@ fn runtime() -> &'static Runtime {
 }
 
 /// As of `std`, whose backlog of 128 is too short for clients that come in waves.
-fn listen(address: &str) -> io::Result<std::net::TcpListener> {
+pub(crate) fn listen(address: &str) -> io::Result<std::net::TcpListener> {
     let address: SocketAddr = address.parse().map_err(io::Error::other)?;
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
@@ -193,7 +193,7 @@ fn listen(address: &str) -> io::Result<std::net::TcpListener> {
     Ok(socket.into())
 }
 
-fn nonblocking(listener: std::net::TcpListener) -> TcpListener {
+pub(crate) fn nonblocking(listener: std::net::TcpListener) -> TcpListener {
     listener
         .set_nonblocking(true)
         .expect("a socket can be nonblocking");

@@ -1,4 +1,5 @@
-//! A client of TLS 1.3: what it agrees on is fixed, so that all servers do the same work.
+//! A client of TLS 1.3: what it agrees on is fixed, so that all servers do the same work; and others
+//! that leave the choice to the server.
 
 use std::io;
 use std::net::SocketAddr;
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls13_signature};
+use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -54,6 +55,28 @@ impl TlsClient {
         Self(TlsConnector::from(Arc::new(config)))
     }
 
+    /// The same, and it resumes sessions where the server lets it.
+    #[must_use]
+    pub fn resuming() -> Self {
+        let mut config = ClientConfig::clone(&Self::new(&[]).config());
+        config.resumption = Resumption::default();
+        Self(TlsConnector::from(Arc::new(config)))
+    }
+
+    /// A client that offers TLS 1.2 and 1.3, and all that rustls offers in either; resumes nothing.
+    #[must_use]
+    pub fn of_both_versions() -> Self {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let mut config = ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .expect("the provider has suites of both")
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Believer(provider)))
+            .with_no_client_auth();
+        config.resumption = Resumption::disabled();
+        Self(TlsConnector::from(Arc::new(config)))
+    }
+
     /// What it offers, for a connection that is made by other means.
     #[must_use]
     pub fn config(&self) -> Arc<ClientConfig> {
@@ -89,11 +112,28 @@ impl TlsClient {
         at_once: usize,
         span: Duration,
     ) -> io::Result<u64> {
+        self.sessions(address, "", at_once, span).await
+    }
+
+    /// As [`handshakes`](Self::handshakes), and sends `request` after each; what is answered is read
+    /// to its end.
+    ///
+    /// # Errors
+    ///
+    /// The first failure.
+    pub async fn sessions(
+        &self,
+        address: SocketAddr,
+        request: &'static str,
+        at_once: usize,
+        span: Duration,
+    ) -> io::Result<u64> {
         let (end, done) = (wait::now() + span, Arc::new(AtomicU64::new(0)));
         let mut clients = JoinSet::new();
         for _ in 0..at_once {
             let (client, done) = (self.clone(), Arc::clone(&done));
-            clients.spawn(async move { client.again_and_again(address, end, &done).await });
+            clients
+                .spawn(async move { client.again_and_again(address, request, end, &done).await });
         }
         for client in clients.join_all().await {
             client?;
@@ -104,13 +144,23 @@ impl TlsClient {
     async fn again_and_again(
         &self,
         address: SocketAddr,
+        request: &str,
         end: Instant,
         done: &AtomicU64,
     ) -> io::Result<()> {
+        let mut answer = Vec::new();
         while wait::now() < end {
             let mut stream = self.connect(address).await?;
-            stream.shutdown().await?;
-            let ended = stream.read(&mut [0; 1]).await;
+            if request.is_empty() {
+                stream.shutdown().await?;
+            } else {
+                stream.write_all(request.as_bytes()).await?;
+            }
+            answer.clear();
+            let ended = stream.read_to_end(&mut answer).await;
+            if answer.is_empty() && !request.is_empty() {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
             // Who is told to close may do so without a word of TLS.
             match ended {
                 Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => return Err(error),
@@ -139,11 +189,12 @@ impl ServerCertVerifier for Believer {
 
     fn verify_tls12_signature(
         &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Err(rustls::Error::General("TLS 1.2 was not offered".into()))
+        let algorithms = &self.0.signature_verification_algorithms;
+        verify_tls12_signature(message, cert, signed, algorithms)
     }
 
     fn verify_tls13_signature(
@@ -183,6 +234,26 @@ mod tests {
             assert_eq!(session.handshake_kind(), Some(rustls::HandshakeKind::Full));
             assert_eq!(session.alpn_protocol(), Some(&b"http/1.1"[..]));
         }
+        let either = TlsClient::of_both_versions()
+            .connect(address)
+            .await
+            .unwrap();
+        assert_eq!(
+            either.get_ref().1.protocol_version(),
+            Some(rustls::ProtocolVersion::TLSv1_3)
+        );
+        let mut resuming = Vec::new();
+        let again = TlsClient::resuming();
+        for _ in 0..2 {
+            let mut stream = again.connect(address).await.unwrap();
+            resuming.push(stream.get_ref().1.handshake_kind().unwrap());
+            // Tickets come behind the handshake, and before the answer.
+            let ask = b"GET / HTTP/1.0\r\n\r\n";
+            stream.write_all(ask).await.unwrap();
+            let _ = stream.read_to_end(&mut Vec::new()).await;
+        }
+        let (full, resumed) = (rustls::HandshakeKind::Full, rustls::HandshakeKind::Resumed);
+        assert_eq!(resuming, [full, resumed]);
         let span = Duration::from_millis(200);
         let done = client.handshakes(address, 4, span).await.unwrap();
         assert!(done > 20, "{done}");
