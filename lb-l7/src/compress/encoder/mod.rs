@@ -138,7 +138,35 @@ impl Encoder {
         if !std::mem::take(&mut self.is_holding) {
             return Ok(Bytes::new());
         }
-        self.run(&[], Step::Flush)
+        let mut given = BytesMut::new();
+        loop {
+            self.drain(&mut given);
+            let flushed = self.run(&[], Step::Flush)?;
+            given.extend_from_slice(&flushed);
+            if !matches!(self.state, State::Gzip(_)) || flushed.len() < SCRATCH {
+                return Ok(given.freeze());
+            }
+        }
+    }
+
+    /// Gives what gzip's codec has made and had no room for.
+    ///
+    /// It forgets that a flush was asked for when it runs out of room on the way, and calls it done
+    /// once what was made so far is given. So it is flushed with nothing waiting, and again until
+    /// the room was enough.
+    fn drain(&mut self, given: &mut BytesMut) {
+        let State::Gzip(gzip) = &mut self.state else {
+            return;
+        };
+        loop {
+            let mut output = WriteBuffer::new_initialized(&mut self.scratch);
+            // To have nothing to give is an error to it; a real one comes again with the flush.
+            let asked = gzip.encode(&mut PartialBuffer::new(&[]), &mut output);
+            given.extend_from_slice(output.written());
+            if asked.is_err() || output.written_len() == 0 {
+                return;
+            }
+        }
     }
 
     /// The source has paused: what it has sent may be all for a while.

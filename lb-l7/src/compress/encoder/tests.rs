@@ -209,3 +209,19 @@ fn an_encoder_says_what_it_is() {
     assert_eq!(encoder.codec(), Codec::Zstd);
     assert!(format!("{encoder:?}").starts_with("Encoder { codec: Zstd"));
 }
+
+#[test]
+fn a_flush_gives_all_even_of_a_codec_that_had_more_to_give_than_there_was_room_for() {
+    for codec in Codec::ALL {
+        for level in [1, 2, 5, 9] {
+            for bytes in [16_384, 31_750, 31_876, 33_000, 65_600, 90_000] {
+                let plain = noise(bytes);
+                let mut encoder = Encoder::new(codec, level);
+                let mut coded = encoder.push(&plain).unwrap().to_vec();
+                coded.extend_from_slice(&encoder.flush().unwrap());
+                let given = decode_so_far(codec, &coded).len();
+                assert_eq!(given, bytes, "{codec} at {level}");
+            }
+        }
+    }
+}
