@@ -42,10 +42,13 @@ impl Front {
         Self::start(Settings::new(pool([backend.local_addr().unwrap()])).config(config)).await
     }
 
-    /// A client and the backend's end of its session.
+    /// A client and the backend's end of its session, which is counted.
     pub(crate) async fn session(&self, backend: &TcpListener) -> (TcpStream, TcpStream) {
+        let before = self.handle.stats().began;
         let client = TcpStream::connect(self.address).await.unwrap();
         let (server, _) = backend.accept().await.unwrap();
+        // The backend may have accepted before the front knows that it is connected.
+        eventually(|| self.handle.stats().began > before).await;
         (client, server)
     }
 
