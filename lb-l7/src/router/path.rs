@@ -281,19 +281,21 @@ pub(super) fn replace_path(parts: &mut Parts, mut path: Vec<u8>) -> Result<(), T
 }
 
 /// Refuses dots that only some backends see.
+///
+/// To some an escaped slash ends a segment, and servlet containers cut parameters off before they
+/// resolve dots; to some, both.
 fn refuse_hidden_dots(segment: &[u8]) -> Result<(), TargetFault> {
-    let dots = |text: &[u8]| matches!(text, b"." | b"..");
-    // Servlet containers cut parameters off before they resolve dots.
-    let parameter = memchr::memchr(b';', segment).and_then(|at| segment.get(..at));
-    if parameter.is_some_and(dots) {
-        return Err(TargetFault::DotParameter);
-    }
-    let mut rest = segment;
-    while let Some(at) = memchr::memmem::find(rest, b"%2F") {
-        let (before, behind) = rest.split_at(at);
-        rest = behind.get(3..).unwrap_or_default();
-        if dots(before) || (dots(rest)) {
-            return Err(TargetFault::EncodedSlash);
+    let (mut rest, mut is_cut) = (Some(segment), false);
+    while let Some(parts) = rest {
+        let slash = memchr::memmem::find(parts, b"%2F");
+        let part = slash.and_then(|at| parts.get(..at)).unwrap_or(parts);
+        rest = slash.and_then(|at| parts.get(at + 3..));
+        is_cut |= rest.is_some();
+        let parameter = memchr::memchr(b';', part).and_then(|at| part.get(..at));
+        match (parameter, part) {
+            (Some(b"." | b".."), _) => return Err(TargetFault::DotParameter),
+            (None, b"." | b"..") if is_cut => return Err(TargetFault::EncodedSlash),
+            _ => {}
         }
     }
     Ok(())

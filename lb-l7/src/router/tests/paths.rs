@@ -163,6 +163,11 @@ fn an_escaped_slash_stays_where_it_may_and_hides_no_dots() {
     ] {
         refused(keep, path, TargetFault::EncodedSlash);
     }
+    for path in ["/a%2f.;x", "/a%2F..;x%2fb", "/a;x%2f%2e.;/b", "/..;x%2fb"] {
+        refused(keep, path, TargetFault::DotParameter);
+    }
+    becomes(keep, "/a;x%2Fb;y", "/a;x%2Fb;y");
+    becomes(keep, "/a%2F...;y", "/a%2F...;y");
 }
 
 #[test]
