@@ -511,13 +511,20 @@ fn a_body_of_the_callers_that_fails_is_told_with_its_error() {
 fn a_response_that_breaks_off_is_an_error_of_its_body() {
     run(async {
         for speak in BOTH {
-            let server = serve(speak, |_| async {
-                let (feed, body) = fed();
-                tokio::spawn(async move {
-                    feed.send(data("half")).await.unwrap();
-                    feed.send(Err("gone".into())).await.unwrap();
-                });
-                Response::new(body)
+            // A stream that is reset takes with it what has not been read.
+            let half_is_read = Arc::new(tokio::sync::Notify::new());
+            let read = Arc::clone(&half_is_read);
+            let server = serve(speak, move |_| {
+                let read = Arc::clone(&read);
+                async move {
+                    let (feed, body) = fed();
+                    tokio::spawn(async move {
+                        feed.send(data("half")).await.unwrap();
+                        read.notified().await;
+                        feed.send(Err("gone".into())).await.unwrap();
+                    });
+                    Response::new(body)
+                }
             });
             let client = client(upstream(speak, &[server.await.address]));
             let mut body = client.send(get("/")).await.unwrap().into_body();
@@ -525,6 +532,7 @@ fn a_response_that_breaks_off_is_an_error_of_its_body() {
                 body.frame().await.unwrap().unwrap().into_data().unwrap(),
                 "half"
             );
+            half_is_read.notify_one();
             let error = body.frame().await.unwrap().unwrap_err();
             let ended = error.termination();
             assert_eq!(

@@ -318,7 +318,9 @@ fn a_client_that_leaves_ends_the_exchange() {
         for speak in BOTH {
             let server = serve(speak, |_| async {
                 let (feed, body) = fed();
-                tokio::spawn(async move { while feed.send(data("more")).await.is_ok() {} });
+                // Frames of a size that is no flood of small ones to whoever reads slowly.
+                let more = || data(vec![b'm'; 8_192]);
+                tokio::spawn(async move { while feed.send(more()).await.is_ok() {} });
                 Response::new(body)
             });
             let server = server.await;
