@@ -75,6 +75,15 @@ impl Prefix {
         self.length
     }
 
+    /// Whether it is one address.
+    #[must_use]
+    pub const fn is_single(self) -> bool {
+        match self.address {
+            IpAddr::V4(_) => self.length == 32,
+            IpAddr::V6(_) => self.length == 128,
+        }
+    }
+
     /// Whether `address` is one of them. An IPv4-mapped IPv6 address is taken as IPv4.
     #[must_use]
     pub fn contains(self, address: IpAddr) -> bool {

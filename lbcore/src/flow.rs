@@ -72,7 +72,7 @@ impl FlowKey {
     /// let key = HashKey::new([7; 16]);
     /// assert_ne!(tcp.keyed_hash(&key), udp.keyed_hash(&key));
     /// ```
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn keyed_hash(&self, key: &HashKey) -> u64 {
         match (self.source, self.destination) {

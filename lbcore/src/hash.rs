@@ -1,5 +1,7 @@
 //! Keyed hashes: placement that peers share, and table look-ups that clients cannot aim.
 
+use std::hash::{BuildHasher, RandomState};
+
 use crate::rng::{GOLDEN, mix};
 
 /// A 128-bit key; secret where clients choose what is hashed.
@@ -14,6 +16,25 @@ impl HashKey {
     pub fn new(bytes: [u8; 16]) -> Self {
         let word = u128::from_le_bytes(bytes);
         Self(low_word(word), low_word(word >> 64))
+    }
+
+    /// A key of this process alone, so that clients cannot aim at a place in its tables.
+    ///
+    /// Made from the seeds of the standard library's hash maps, which are the system's random
+    /// numbers. Nodes that must place alike share a key of their configuration instead.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use lbcore::hash::HashKey;
+    ///
+    /// assert_ne!(HashKey::random().sip24(b"a"), HashKey::random().sip24(b"a"));
+    /// ```
+    #[must_use]
+    pub fn random() -> Self {
+        let random = RandomState::new();
+        let words = [random.hash_one(0), random.hash_one(1)];
+        Self(words[0], words[1])
     }
 
     /// A key spread from 64 bits: for tests and for placement that need not be secret.

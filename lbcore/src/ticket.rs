@@ -39,13 +39,17 @@ impl Ticket {
         self.slot & CAPPED != 0
     }
 
+    /// Which backend slot of the pool: a small number, for tables beside the pool.
     #[inline]
-    pub(crate) const fn slot(self) -> u32 {
+    #[must_use]
+    pub const fn slot(self) -> u32 {
         self.slot & !CAPPED
     }
 
+    /// Which use of the slot it was given for; never 0.
     #[inline]
-    pub(crate) const fn generation(self) -> u32 {
+    #[must_use]
+    pub const fn generation(self) -> u32 {
         self.generation
     }
 

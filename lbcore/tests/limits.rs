@@ -367,3 +367,17 @@ proptest! {
         prop_assert!(bucket.try_take(at, wanted));
     }
 }
+
+#[test]
+fn a_detached_guard_counts_until_it_is_released_and_never_below_none() {
+    let limits = Limits::new(T0, LimitConfig::default().connections(2));
+    limits.admit(T0).unwrap().detach();
+    let kept = limits.admit(T0).unwrap();
+    assert!(limits.admit(T0).is_err());
+    limits.release();
+    assert_eq!(limits.stats().in_flight, 1);
+    drop(kept);
+    assert_eq!(limits.stats().in_flight, 0);
+    limits.release();
+    assert_eq!(limits.stats().in_flight, 0);
+}

@@ -1,5 +1,6 @@
 //! A session in, a lease on a backend out.
 
+mod before;
 mod worker;
 
 use std::fmt;
@@ -13,6 +14,7 @@ use crate::pool::{Pool, PoolView, Published, Shard};
 use crate::schedule::{Scheduler, Tried};
 use crate::time::nanos;
 use crate::{Backend, BackendId, Instant, Ticket};
+use before::Before;
 use worker::{Request, Worker};
 
 /// What is known of a session that needs a backend.
@@ -124,6 +126,8 @@ pub struct Balancer<S: Scheduler> {
     pool: Pool<S>,
     published: Arc<Published<S>>,
     worker: Worker<S>,
+    /// Only of schedulers that place by a key.
+    before: Option<Before<S>>,
 }
 
 impl<S: Scheduler> Balancer<S> {
@@ -139,6 +143,7 @@ impl<S: Scheduler> Balancer<S> {
             pool,
             published,
             worker,
+            before: None,
         }
     }
 
@@ -206,6 +211,24 @@ impl<S: Scheduler> Balancer<S> {
         Some(ticket)
     }
 
+    /// The backend that a session placed by its key alone had before the last change of the pool, if
+    /// that change is not longer than `within` ago and the backend can still serve what it has.
+    ///
+    /// For a flow that is under way and of which nothing is known here: the change and the loss of
+    /// the node that knew it came together. Then [`adopt`](Self::adopt) gives it a ticket. A backend
+    /// that drains still serves; one that was removed, is down or out of service does not. `None` for
+    /// schedulers that do not [place](Scheduler::places) and for a pick without a key.
+    pub fn previous(
+        &mut self,
+        now: Instant,
+        pick: &Pick<'_>,
+        within: Duration,
+    ) -> Option<BackendId> {
+        self.refresh(now);
+        let known = (self.pool.scheduler(), &**self.published.view());
+        self.before.as_mut()?.backend(now, known, (pick, within))
+    }
+
     /// Ends the session of a ticket that this balancer gave out.
     ///
     /// `elapsed` is the backend's latency where someone measured it; without it only failures are
@@ -249,6 +272,9 @@ impl<S: Scheduler> Balancer<S> {
         let scheduler = self.pool.scheduler();
         self.worker
             .take_in(now, scheduler, &self.published, old.view().tiers());
+        if scheduler.places() && !old.view().places_like(self.published.view()) {
+            self.before = Some(Before::new(now, scheduler, old));
+        }
     }
 
     #[inline(always)]

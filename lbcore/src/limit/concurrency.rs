@@ -50,8 +50,15 @@ impl Concurrency {
             })
             .ok()?;
         Some(ConcurrencyGuard {
-            in_flight: Arc::clone(&self.in_flight),
+            in_flight: Some(Arc::clone(&self.in_flight)),
         })
+    }
+
+    /// Counts one less, of those whose guard was [detached](ConcurrencyGuard::detach).
+    pub fn release(&self) {
+        // Never below zero, whatever the caller does.
+        let less = |count: u32| count.checked_sub(1);
+        let _ = self.in_flight.fetch_update(Relaxed, Relaxed, less);
     }
 
     /// How many are under way.
@@ -65,11 +72,23 @@ impl Concurrency {
 #[must_use = "dropped, it no longer counts"]
 #[derive(Debug)]
 pub struct ConcurrencyGuard {
-    in_flight: Arc<AtomicU32>,
+    /// `None` once it is detached.
+    in_flight: Option<Arc<AtomicU32>>,
+}
+
+impl ConcurrencyGuard {
+    /// Goes on counting after the guard is gone, until [`Concurrency::release`] is called once: for
+    /// sessions in a table, which have no room for a guard.
+    pub fn detach(mut self) {
+        // The reference alone is given back, and not the place.
+        self.in_flight = None;
+    }
 }
 
 impl Drop for ConcurrencyGuard {
     fn drop(&mut self) {
-        self.in_flight.fetch_sub(1, Relaxed);
+        if let Some(in_flight) = &self.in_flight {
+            in_flight.fetch_sub(1, Relaxed);
+        }
     }
 }

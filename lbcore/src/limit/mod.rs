@@ -158,6 +158,11 @@ impl Limits {
         Ok(guard)
     }
 
+    /// A session whose guard was [detached](ConcurrencyGuard::detach) has ended.
+    pub fn release(&self) {
+        self.in_flight.release();
+    }
+
     /// What has been refused so far.
     #[must_use]
     pub fn stats(&self) -> LimitStats {

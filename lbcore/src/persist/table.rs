@@ -1,7 +1,7 @@
 //! A bounded table of hashes and backends, whose longest unused entry goes first.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -51,7 +51,7 @@ impl Table {
     /// Entries unused for `timeout` are gone; there are never more than `capacity`.
     pub(super) fn new(timeout: Duration, capacity: usize) -> Self {
         Self {
-            key: random_key(),
+            key: HashKey::random(),
             timeout,
             shards: shards(capacity),
         }
@@ -299,13 +299,6 @@ fn shards(capacity: usize) -> Box<[Mutex<Shard>]> {
     (0..count)
         .map(|_| Mutex::new(Shard::new(capacity)))
         .collect()
-}
-
-/// A secret of this process, so that clients cannot aim at a place in the table.
-fn random_key() -> HashKey {
-    let random = RandomState::new();
-    let words = [random.hash_one(0), random.hash_one(1)];
-    HashKey::new((u128::from(words[0]) << 64 | u128::from(words[1])).to_le_bytes())
 }
 
 /// As an index; no entry is one that no slice has.

@@ -301,8 +301,16 @@ impl<S: Scheduler> Pool<S> {
         known.collect()
     }
 
+    /// Whether both are handles of one pool.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
+    /// The number of the newest picture, as [`PoolView::generation`]: one load, no lock.
     #[inline]
-    pub(crate) fn generation(&self) -> u64 {
+    #[must_use]
+    pub fn generation(&self) -> u64 {
         self.shared.generation.load(Ordering::Acquire)
     }
 

@@ -120,6 +120,24 @@ impl PoolView {
         (entry.generation == ticket.generation()).then_some(entry)
     }
 
+    /// A ticket of every backend that sessions may have, and the backend: those too that were removed
+    /// and whose sessions last. In the order of slots.
+    pub fn tickets(&self) -> impl Iterator<Item = (Ticket, &Arc<Backend>)> {
+        let entries = self.slots.iter().zip(0_u32..);
+        entries.filter_map(|(entry, slot)| {
+            let entry = entry.as_ref()?;
+            Some((Ticket::new(slot, entry.generation), &entry.backend))
+        })
+    }
+
+    /// The ticket's backend as it stands in this picture; `None` once it was removed. O(log n).
+    #[must_use]
+    pub fn status(&self, ticket: Ticket) -> Option<&BackendStatus> {
+        let entry = self.slot(ticket)?;
+        entry.place?;
+        self.backend(entry.backend.id)
+    }
+
     /// Whether the ticket's backend is still known.
     #[inline]
     pub(crate) fn knows(&self, ticket: Ticket) -> bool {
@@ -129,6 +147,14 @@ impl PoolView {
             .copied()
             .flatten();
         known.is_some_and(|generation| generation.get() == ticket.generation())
+    }
+
+    /// Whether the same keys belong to the same backends in both.
+    pub(crate) fn places_like(&self, other: &Self) -> bool {
+        let alike = |(one, other): (&ViewTier, &ViewTier)| {
+            one.is_same_group(other) && one.load == other.load && one.tier.places_like(&other.tier)
+        };
+        self.tiers.len() == other.tiers.len() && self.tiers.iter().zip(&other.tiers).all(alike)
     }
 
     /// Where the backend of `slot` stands now.

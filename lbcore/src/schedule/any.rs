@@ -28,6 +28,7 @@ use super::{
 pub struct AnyScheduler {
     inner: Box<dyn Erased>,
     observes: bool,
+    places: bool,
 }
 
 /// A plan of some scheduler.
@@ -61,10 +62,11 @@ impl AnyScheduler {
 
     /// `scheduler`, with its type forgotten.
     pub fn new(scheduler: impl Scheduler) -> Self {
-        let observes = scheduler.observes();
+        let (observes, places) = (scheduler.observes(), scheduler.places());
         Self {
             inner: Box::new(scheduler),
             observes,
+            places,
         }
     }
 
@@ -102,6 +104,10 @@ impl Scheduler for AnyScheduler {
 
     fn observes(&self) -> bool {
         self.observes
+    }
+
+    fn places(&self) -> bool {
+        self.places
     }
 
     fn plan(&self, tier: &Tier, previous: Option<&AnyPlan>) -> AnyPlan {

@@ -137,6 +137,11 @@ impl Tier {
         self.placement
     }
 
+    /// Whether the same keys belong to the same backends in both.
+    pub(crate) fn places_like(&self, other: &Self) -> bool {
+        self.placement == other.placement && self.eligible == other.eligible
+    }
+
     /// The positions that are eligible, from `start` on and around.
     fn eligible_from(&self, start: usize) -> impl Iterator<Item = usize> + '_ {
         let words = self.eligible.len();

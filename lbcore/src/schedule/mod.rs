@@ -93,6 +93,14 @@ pub trait Scheduler: fmt::Debug + Send + Sync + 'static {
         false
     }
 
+    /// Whether a pick depends on the key, the plan and who is eligible alone, so that whoever has the
+    /// same picture of the pool picks the same backend again.
+    ///
+    /// The same for the lifetime of the scheduler. Default `false`.
+    fn places(&self) -> bool {
+        false
+    }
+
     /// Builds the plan for `tier`, keeping from `previous` what is still true.
     ///
     /// May allocate, and may take milliseconds; traffic does not wait for it. A scheduler that

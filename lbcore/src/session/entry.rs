@@ -18,12 +18,19 @@ pub(super) struct Rules {
 
 impl Rules {
     pub(super) fn new(config: &SessionConfig, hash: HashKey) -> Self {
-        let ticks = |timeouts: &Timeouts| State::ALL.map(|state| timeout_ticks(timeouts.of(state)));
-        Self {
+        let mut rules = Self {
             hash,
             when_full: config.when_full,
-            timeouts: config.timeouts.iter().map(ticks).collect(),
-        }
+            timeouts: Vec::new(),
+        };
+        rules.set_timeouts(&config.timeouts);
+        rules
+    }
+
+    /// Goes by these sets of timeouts from here on.
+    pub(super) fn set_timeouts(&mut self, timeouts: &[Timeouts]) {
+        let ticks = |timeouts: &Timeouts| State::ALL.map(|state| timeout_ticks(timeouts.of(state)));
+        self.timeouts = timeouts.iter().map(ticks).collect();
     }
 
     pub(super) fn timeout(&self, state: State, profile: u8) -> u32 {
@@ -33,8 +40,9 @@ impl Rules {
     }
 }
 
-/// One slot: 32 bytes for IPv4, two to a cache line, and 56 for IPv6.
+/// One slot: 32 bytes for IPv4, two to a cache line, and 64 for IPv6. None lies across two lines.
 #[derive(Debug)]
+#[repr(align(32))]
 pub(super) struct Entry<K> {
     pub(super) key: K,
     pub(super) state: State,

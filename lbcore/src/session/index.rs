@@ -1,6 +1,11 @@
 //! From the hash of a flow to its slot: open addressing over 8-byte words.
 
+use super::region::Region;
+
 /// Maps 32-bit tags to slots; who asks compares the keys.
+///
+/// A table has one of its own; another beside it finds the same slots by other keys, such as those
+/// of a backend's answers.
 ///
 /// A word holds a slot and the tag of its flow, so that a probe leaves the index for an entry only
 /// when 32 bits agree, and so that a removal can move later words up without looking at their
@@ -10,38 +15,66 @@
 /// Linear probing; at most three words of four are taken, so that a probe reads 1.5 to 2.5 words
 /// to find, one cache line as a rule, and 8.5 to miss. Clients that do not know the hash key cannot
 /// make it longer.
+///
+/// # Examples
+///
+/// ```
+/// use lbcore::session::Index;
+///
+/// let keys = ["a flow", "another"];
+/// let mut index = Index::new(2);
+/// index.insert(0x5eed, 0);
+/// index.insert(0x5eed, 1);
+/// let first = index.first(0x5eed);
+/// assert_eq!(index.find(first, 0x5eed, |slot| keys[slot as usize] == "another"), Some(1));
+/// index.remove(0x5eed, 1);
+/// assert_eq!(index.find(first, 0x5eed, |slot| keys[slot as usize] == "another"), None);
+/// ```
 #[derive(Debug)]
-pub(super) struct Index {
+pub struct Index {
     /// The tag in the high half, the slot plus one in the low half; 0 is vacant.
     words: Vec<u64>,
     mask: u32,
+    /// How many slots there is room for.
+    room: u32,
 }
 
 impl Index {
-    /// An index for at most `sessions`, which must be below 2^31.
-    pub(super) fn new(sessions: usize) -> Self {
-        let len = (sessions + sessions / 3 + 2).next_power_of_two();
+    /// An index for at most `slots`, of which 2^31 are the most there can be.
+    ///
+    /// # Panics
+    ///
+    /// Panics if there is no address space for it: 11 to 22 bytes a slot.
+    #[must_use]
+    pub fn new(slots: usize) -> Self {
+        let slots = slots.min(MOST_SLOTS);
+        let len = (slots + slots / 3 + 2).next_power_of_two();
         Self {
             words: vec![0; len],
             mask: u32::try_from(len - 1).unwrap_or(u32::MAX),
+            room: u32::try_from(slots).unwrap_or(u32::MAX),
         }
     }
 
     /// The word at which a probe for `tag` begins: reading it fetches its cache line.
     #[inline]
-    pub(super) fn first(&self, tag: u32) -> u64 {
+    #[must_use]
+    pub fn first(&self, tag: u32) -> u64 {
         self.words[(tag & self.mask) as usize]
     }
 
-    /// The slot with this tag that `is_it` agrees to; `first` is the tag's [`first`](Self::first)
-    /// word.
+    /// The first slot with this tag, which is nearly always the one: for fetching what belongs to
+    /// it before it is compared. `first` is the tag's [`first`](Self::first) word.
     #[inline]
-    pub(super) fn find(
-        &self,
-        first: u64,
-        tag: u32,
-        mut is_it: impl FnMut(u32) -> bool,
-    ) -> Option<u32> {
+    #[must_use]
+    pub fn likely(&self, first: u64, tag: u32) -> Option<u32> {
+        self.find(first, tag, |_| true)
+    }
+
+    /// The slot with this tag that `is_it` agrees to; `first` is the tag's [`first`](Self::first)
+    /// word, as it was or as it is.
+    #[inline]
+    pub fn find(&self, first: u64, tag: u32, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
         let mut word = first;
         let mut at = tag & self.mask;
         while word != VACANT {
@@ -54,17 +87,22 @@ impl Index {
         None
     }
 
-    /// Adds `slot` under `tag`.
-    pub(super) fn insert(&mut self, tag: u32, slot: u32) {
+    /// Adds `slot` under `tag`, unless there is no room; says whether it did.
+    pub fn insert(&mut self, tag: u32, slot: u32) -> bool {
+        let Some(room) = self.room.checked_sub(1) else {
+            return false;
+        };
+        self.room = room;
         let mut at = tag & self.mask;
         while self.words[at as usize] != VACANT {
             at = at.wrapping_add(1) & self.mask;
         }
         self.words[at as usize] = u64::from(tag) << 32 | u64::from(slot + 1);
+        true
     }
 
-    /// Removes `slot`, which was inserted under `tag`.
-    pub(super) fn remove(&mut self, tag: u32, slot: u32) {
+    /// Removes `slot`, which was inserted under `tag`; does nothing if it was not.
+    pub fn remove(&mut self, tag: u32, slot: u32) {
         let gone = u64::from(tag) << 32 | u64::from(slot + 1);
         let mut at = tag & self.mask;
         while self.words[at as usize] != gone {
@@ -73,6 +111,7 @@ impl Index {
             }
             at = at.wrapping_add(1) & self.mask;
         }
+        self.room += 1;
         self.close(at);
     }
 
@@ -97,8 +136,15 @@ impl Index {
     }
 
     /// Bytes reserved.
-    pub(super) fn bytes(&self) -> usize {
-        self.words.capacity() * size_of::<u64>()
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.region().bytes
+    }
+
+    /// Where its memory lies.
+    #[must_use]
+    pub fn region(&self) -> Region {
+        Region::of(&self.words)
     }
 }
 
@@ -115,6 +161,9 @@ fn slot_of(word: u64) -> u32 {
 }
 
 const VACANT: u64 = 0;
+
+/// So that a slot plus one fits in half a word.
+const MOST_SLOTS: usize = 1 << 31;
 
 #[cfg(test)]
 mod tests {
@@ -161,6 +210,19 @@ mod tests {
         index.remove(9, 0);
         index.remove(9, 0);
         assert_eq!(find(&index, 9, |_| true), Some(1));
+    }
+
+    #[test]
+    fn it_takes_no_more_than_it_has_room_for_and_makes_room_again() {
+        let mut index = Index::new(2);
+        assert!(index.insert(1, 0) && index.insert(2, 1) && !index.insert(3, 2));
+        assert_eq!(find(&index, 3, |_| true), None);
+        index.remove(9, 0);
+        assert!(!index.insert(3, 2));
+        index.remove(1, 0);
+        assert!(index.insert(3, 2) && !index.insert(1, 0));
+        assert_eq!(index.likely(index.first(3), 3), Some(2));
+        assert_eq!(index.likely(index.first(1), 1), None);
     }
 
     #[test]

@@ -23,6 +23,7 @@ mod index;
 mod key;
 mod lists;
 mod record;
+mod region;
 mod state;
 mod stats;
 mod store;
@@ -39,7 +40,9 @@ use crate::Instant;
 use crate::flow::FlowKey;
 
 pub use config::{ChangeStream, Limits, SessionConfig, SessionConfigError, Timeouts, WhenFull};
+pub use index::Index;
 pub use record::{Binding, Change, EndReason, Expired, Session, SessionRefusal, Touch};
+pub use region::Region;
 pub use state::{Class, Side, State, Tracking};
 pub use stats::{SessionStats, TableMemory};
 pub use table::{Cursor, SessionId, Table};

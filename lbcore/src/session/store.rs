@@ -1,5 +1,7 @@
 //! The sessions of one address family, and everything that is kept about them.
 
+use std::hint::black_box;
+
 use super::changes::Changes;
 use super::config::{Limits, SessionConfig, WhenFull};
 use super::entry::{Entry, Handle, Rules, low};
@@ -7,6 +9,7 @@ use super::index::Index;
 use super::key::Key;
 use super::lists::Lists;
 use super::record::{Binding, EndReason, SessionRefusal, Touch};
+use super::region::Region;
 use super::state::{Class, State};
 use super::stats::SessionStats;
 use super::ticks::HORIZON;
@@ -69,6 +72,27 @@ impl<K: Key> Store<K> {
         self.index.first(tag)
     }
 
+    /// The slot that a probe for `tag` most likely ends at.
+    #[inline]
+    pub(super) fn likely(&self, first: u64, tag: u32) -> Option<u32> {
+        self.index.likely(first, tag)
+    }
+
+    /// Reads from the entry of `slot`, which fetches its cache line.
+    #[inline]
+    pub(super) fn fetch(&self, slot: u32) -> u32 {
+        self.entries
+            .get(slot as usize)
+            .map_or(0, |entry| entry.generation)
+    }
+
+    /// The session that lives in `slot`.
+    #[inline]
+    pub(super) fn at(&self, slot: u32) -> Option<Handle> {
+        let entry = self.entries.get(slot as usize)?;
+        entry.is_live().then(|| self.handle(slot))
+    }
+
     #[inline]
     pub(super) fn find(&self, first: u64, tag: u32, key: K, protocol: Protocol) -> Option<Handle> {
         let slot = self.index.find(first, tag, |slot| {
@@ -76,6 +100,15 @@ impl<K: Key> Store<K> {
             entry.key == key && entry.state.protocol() == protocol
         })?;
         Some(self.handle(slot))
+    }
+
+    /// The session in `slot`, which the index has just told, if it is that of `key`.
+    #[inline]
+    pub(super) fn confirm(&self, slot: u32, key: K, protocol: Protocol) -> Option<Handle> {
+        let entry = self.entries.get(slot as usize)?;
+        let generation = entry.generation;
+        (entry.key == key && entry.state.protocol() == protocol)
+            .then_some(Handle { slot, generation })
     }
 
     /// The live session that `handle` names.
@@ -212,18 +245,50 @@ impl<K: Key> Store<K> {
     }
 
     /// Looks at up to `most` slots whose time may have come, and tells how many there were.
+    ///
+    /// Some are taken at once, and what ending them reads is fetched before the first one ends: they
+    /// lie anywhere, and each would wait for memory alone otherwise.
     pub(super) fn expire(&mut self, rules: &Rules, tick: u64, most: usize) -> usize {
-        for looked in 0..most {
-            let Some(slot) = self.wheel.pop(tick) else {
-                return looked;
-            };
-            if self.due(rules, tick, slot) > tick {
-                self.rearm(rules, tick, slot);
-            } else {
-                self.end(rules, slot, End::Given(EndReason::TimedOut));
+        let mut looked = 0;
+        while looked < most {
+            let mut slots = [0; TOGETHER];
+            let want = TOGETHER.min(most - looked);
+            let mut taken = 0;
+            for slot in slots.iter_mut().take(want) {
+                let Some(next) = self.wheel.pop(tick) else {
+                    break;
+                };
+                *slot = next;
+                taken += 1;
+            }
+            let slots = &slots[..taken];
+            self.fetch_all(rules, slots);
+            for &slot in slots {
+                if self.due(rules, tick, slot) > tick {
+                    self.rearm(rules, tick, slot);
+                } else {
+                    self.end(rules, slot, End::Given(EndReason::TimedOut));
+                }
+            }
+            looked += taken;
+            if taken < want {
+                break;
             }
         }
-        most
+        looked
+    }
+
+    /// Reads from the entries of `slots`, and then from their lines of the index.
+    fn fetch_all(&self, rules: &Rules, slots: &[u32]) {
+        let entries = slots.iter().fold(0, |all, &slot| all ^ self.fetch(slot));
+        black_box(entries);
+        let mut words = 0;
+        for &slot in slots {
+            let entry = &self.entries[slot as usize];
+            let tag = entry.key.tag(entry.state.protocol(), &rules.hash);
+            words ^= self.index.first(tag);
+        }
+        black_box(words);
     }
 
     pub(super) fn next_timeout(&self) -> Option<u64> {
@@ -236,7 +301,7 @@ impl<K: Key> Store<K> {
         position.map_or(u64::MAX, |position| position.saturating_add(HORIZON))
     }
 
-    pub(super) fn poll_expired(&mut self) -> Option<(&Entry<K>, EndReason)> {
+    pub(super) fn poll_expired(&mut self) -> Option<(u32, &Entry<K>, EndReason)> {
         let evicted = self
             .places
             .front(EVICTED)
@@ -248,7 +313,7 @@ impl<K: Key> Store<K> {
         self.places.remove(slot);
         self.owed[slot as usize] = false;
         self.settle(slot);
-        Some((&self.entries[slot as usize], reason))
+        Some((slot, &self.entries[slot as usize], reason))
     }
 
     pub(super) fn poll_change(&mut self) -> Option<(&Entry<K>, Told)> {
@@ -307,6 +372,12 @@ impl<K: Key> Store<K> {
             + self.owed.capacity() * size_of::<bool>()
     }
 
+    /// What packets read of it: its entries and its index.
+    pub(super) fn regions(&self) -> [Region; 2] {
+        [Region::of(&self.entries), self.index.region()]
+    }
+
+    #[inline]
     fn handle(&self, slot: u32) -> Handle {
         let generation = self.entries[slot as usize].generation;
         Handle { slot, generation }
@@ -449,6 +520,9 @@ const UNTOLD: u32 = 4;
 const FREE: u32 = 5;
 /// How many lists that makes; open sessions are in none.
 const PLACES: u32 = 6;
+
+/// Slots whose timers are looked at together.
+const TOGETHER: usize = 16;
 
 /// One slot in 16 is spare, for ends that have not been collected and told.
 const SPARE: usize = 16;

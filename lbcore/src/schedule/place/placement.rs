@@ -84,6 +84,10 @@ impl<P: Placement> Scheduler for P {
     /// Makes keys for sessions that have none.
     type Cursor = Xoshiro;
 
+    fn places(&self) -> bool {
+        true
+    }
+
     fn plan(&self, tier: &Tier, previous: Option<&P::Table>) -> P::Table {
         self.table(tier, previous)
     }

@@ -430,3 +430,101 @@ fn at_any_limit_a_session_takes_at_most_96_bytes_and_128() {
 }
 
 const TICK: u64 = crate::session::ticks::TICK;
+
+#[test]
+fn a_slot_names_the_session_that_lives_in_it_of_either_family() {
+    let mut table = table(|_| {});
+    let now = Instant::ZERO;
+    let v4 = put(&mut table, now, 1, State::SynSent);
+    let v6 = table
+        .insert(now, &tcp6(2), State::Established, binding(9))
+        .unwrap();
+    for (id, flow, state, bound) in [
+        (v4, tcp(1), State::SynSent, binding(1)),
+        (v6, tcp6(2), State::Established, binding(9)),
+    ] {
+        let slot = table.slot(id);
+        assert_eq!(table.at(slot), Some(id));
+        assert_eq!(table.flow(id), Some((flow, state)));
+        assert_eq!(table.binding(id), Some(bound));
+        assert_eq!(slot >= table.v4_slots(), flow.source.is_ipv6());
+        table.remove(now, id);
+        let left = (table.at(slot), table.flow(id), table.binding(id));
+        assert_eq!(left, (None, None, None));
+    }
+    assert_eq!(table.at(table.slots()), None);
+    assert_eq!(table.at(usize::MAX), None);
+}
+
+#[test]
+fn a_batch_shows_the_slots_of_what_it_finds_before_it_compares() {
+    let mut table = table(|_| {});
+    let now = Instant::ZERO;
+    let v4 = put(&mut table, now, 1, State::SynSent);
+    let v6 = table
+        .insert(now, &tcp6(2), State::Established, binding(9))
+        .unwrap();
+    let mut found = [None; 3];
+    let mut near = Vec::new();
+    table.lookup_batch_near(&[tcp6(2), tcp(3), tcp(1)], &mut found, |slot| {
+        near.push(slot)
+    });
+    assert_eq!(found, [Some(v6), None, Some(v4)]);
+    assert_eq!(near, [table.slot(v6), table.slot(v4)]);
+    assert!(near.iter().all(|slot| table.fetch(*slot) % 2 == 1));
+}
+
+#[test]
+fn an_end_is_given_with_the_slot_that_it_frees() {
+    let mut table = table(|_| {});
+    let now = Instant::ZERO;
+    let ids = [
+        put(&mut table, now, 1, State::SynSent),
+        table
+            .insert(now, &tcp6(2), State::SynSent, binding(2))
+            .unwrap(),
+    ];
+    let slots = ids.map(|id| table.slot(id));
+    table.handle_timeout(now + 62 * SECOND, 9);
+    let ended = || {
+        table
+            .poll_expired_slot()
+            .map(|(slot, it)| (slot, it.session.key))
+    };
+    let ended: Vec<_> = std::iter::from_fn(ended).collect();
+    assert_eq!(ended, [(slots[0], tcp(1)), (slots[1], tcp6(2))]);
+}
+
+#[test]
+fn other_timeouts_hold_for_what_comes_and_wrong_ones_change_nothing() {
+    let mut table = table(|_| {});
+    let now = Instant::ZERO;
+    assert!(table.set_timeouts(vec![]).is_err());
+    let short = Timeouts {
+        syn_sent: SECOND,
+        ..Timeouts::default()
+    };
+    table
+        .set_timeouts(vec![Timeouts::default(), short])
+        .unwrap();
+    let brief = Binding {
+        profile: 1,
+        ..binding(7)
+    };
+    table.insert(now, &tcp(1), State::SynSent, brief).unwrap();
+    put(&mut table, now, 2, State::SynSent);
+    assert_eq!(table.timeout(State::SynSent, 1), SECOND);
+    table.handle_timeout(now + 2 * SECOND, 9);
+    assert_eq!(collect(&mut table), [1]);
+}
+
+#[test]
+fn regions_cover_entries_and_indexes_of_both_families() {
+    let table = table(|_| {});
+    let [entries, index, ..] = table.regions();
+    assert!(entries.bytes >= 1_000 * 32 && entries.start % 32 == 0);
+    assert!(index.bytes >= 1_000 * 8);
+    let all: usize = table.regions().iter().map(|region| region.bytes).sum();
+    let memory = table.memory();
+    assert!(all < memory.v4 + memory.v6);
+}

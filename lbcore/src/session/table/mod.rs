@@ -1,5 +1,6 @@
 //! The session table of one worker: two stores, one clock.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::SessionTable;
@@ -7,6 +8,7 @@ use super::config::{SessionConfig, SessionConfigError, Timeouts};
 use super::entry::{Entry, Handle, Rules};
 use super::key::{Compact, Key, KeyV4, KeyV6, low};
 use super::record::{Binding, Change, EndReason, Expired, Session, SessionRefusal, Touch};
+use super::region::Region;
 use super::state::State;
 use super::stats::{SessionStats, TableMemory};
 use super::store::{Store, Told};
@@ -14,6 +16,8 @@ use super::ticks::{Ticks, idle_ticks};
 use crate::Instant;
 use crate::flow::FlowKey;
 use crate::hash::HashKey;
+
+mod batch;
 
 /// The session table of one worker: one owner, no lock, no allocation after the start.
 ///
@@ -53,14 +57,16 @@ struct Refused {
 pub struct SessionId {
     /// The slot; in the highest bit, whether it is one of IPv6.
     slot: u32,
-    generation: u32,
+    /// Odd, as that of every slot in use; so an identity, or none, is 8 bytes.
+    generation: NonZeroU32,
 }
 
 impl SessionId {
+    #[inline]
     fn new(family: u32, handle: Handle) -> Self {
         Self {
             slot: handle.slot | family,
-            generation: handle.generation,
+            generation: NonZeroU32::MIN | handle.generation,
         }
     }
 
@@ -71,7 +77,7 @@ impl SessionId {
     fn handle(self) -> Handle {
         Handle {
             slot: self.slot & !V6,
-            generation: self.generation,
+            generation: self.generation.get(),
         }
     }
 }
@@ -164,6 +170,86 @@ impl Table {
     #[must_use]
     pub fn slots(&self) -> usize {
         self.v4.slots() + self.v6.slots()
+    }
+
+    /// How many of them, from 0 on, are of IPv4; those of IPv6 come behind. Each family takes its
+    /// slots in order before it uses one again.
+    #[must_use]
+    pub fn v4_slots(&self) -> usize {
+        self.v4.slots()
+    }
+
+    /// The session that lives in a [`slot`](Self::slot); `None` if none does.
+    #[inline]
+    #[must_use]
+    pub fn at(&self, slot: usize) -> Option<SessionId> {
+        if let Some(slot) = slot.checked_sub(self.v4.slots()) {
+            let handle = self.v6.at(u32::try_from(slot).ok()?)?;
+            return Some(SessionId::new(V6, handle));
+        }
+        let handle = self.v4.at(u32::try_from(slot).ok()?)?;
+        Some(SessionId::new(0, handle))
+    }
+
+    /// What is bound to a session; `None` if it has ended.
+    #[inline]
+    #[must_use]
+    pub fn binding(&self, id: SessionId) -> Option<Binding> {
+        if id.is_v6() {
+            self.v6.entry(id.handle()).map(Entry::binding)
+        } else {
+            self.v4.entry(id.handle()).map(Entry::binding)
+        }
+    }
+
+    /// The flow and the state of a session; `None` if it has ended.
+    #[inline]
+    #[must_use]
+    pub fn flow(&self, id: SessionId) -> Option<(FlowKey, State)> {
+        if id.is_v6() {
+            let entry = self.v6.entry(id.handle())?;
+            Some((entry.key.flow(entry.state.protocol()), entry.state))
+        } else {
+            let entry = self.v4.entry(id.handle())?;
+            Some((entry.key.flow(entry.state.protocol()), entry.state))
+        }
+    }
+
+    /// [`poll_expired`](SessionTable::poll_expired), with the [`slot`](Self::slot) that the session
+    /// had: what the owner keeps for it is to be cleared before the next insertion.
+    pub fn poll_expired_slot(&mut self) -> Option<(usize, Expired)> {
+        if let Some((slot, entry, reason)) = self.v4.poll_expired() {
+            return Some((slot as usize, expired(&self.ticks, entry, reason)));
+        }
+        let before = self.v4.slots();
+        let (slot, entry, reason) = self.v6.poll_expired()?;
+        Some((before + slot as usize, expired(&self.ticks, entry, reason)))
+    }
+
+    /// Goes by these sets of timeouts from here on.
+    ///
+    /// A session whose timeout has become shorter ends by the new one from its next change of state
+    /// on, and by the old one until then.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new), of the timeouts; nothing has changed then.
+    pub fn set_timeouts(&mut self, timeouts: Vec<Timeouts>) -> Result<(), SessionConfigError> {
+        let config = SessionConfig {
+            timeouts,
+            ..SessionConfig::default()
+        };
+        config.check()?;
+        self.rules.set_timeouts(&config.timeouts);
+        self.timeouts = config.timeouts;
+        Ok(())
+    }
+
+    /// The memory that packets read, to be given huge pages: entries and indexes.
+    #[must_use]
+    pub fn regions(&self) -> [Region; 4] {
+        let [[a, b], [c, d]] = [self.v4.regions(), self.v6.regions()];
+        [a, b, c, d]
     }
 
     #[inline]
@@ -280,22 +366,12 @@ impl SessionTable for Table {
         self.find(key, tag, self.first(key, tag))
     }
 
-    /// In three passes over up to 32 keys: hashes, then the lines of the index, then the entries.
-    /// No load of a pass waits for another one of it, so the processor has many under way.
+    /// In four passes over up to 32 keys: hashes, then the lines of the index, then the entries, then
+    /// the comparison. No load of a pass waits for another one of it, so the processor has many under
+    /// way.
+    #[inline]
     fn lookup_batch(&self, keys: &[FlowKey], found: &mut [Option<SessionId>]) {
-        for (keys, found) in keys.chunks(BATCH).zip(found.chunks_mut(BATCH)) {
-            let mut tags = [0; BATCH];
-            let mut firsts = [0; BATCH];
-            for (tag, key) in tags.iter_mut().zip(keys) {
-                *tag = low(key.keyed_hash(&self.rules.hash));
-            }
-            for ((first, tag), key) in firsts.iter_mut().zip(tags).zip(keys) {
-                *first = self.first(key, tag);
-            }
-            for (((found, first), tag), key) in found.iter_mut().zip(firsts).zip(tags).zip(keys) {
-                *found = self.find(key, tag, first);
-            }
-        }
+        self.lookup_batch_near(keys, found, |_| {});
     }
 
     fn session(&self, id: SessionId) -> Option<Session> {
@@ -360,11 +436,7 @@ impl SessionTable for Table {
     }
 
     fn poll_expired(&mut self) -> Option<Expired> {
-        if let Some((entry, reason)) = self.v4.poll_expired() {
-            return Some(expired(&self.ticks, entry, reason));
-        }
-        let (entry, reason) = self.v6.poll_expired()?;
-        Some(expired(&self.ticks, entry, reason))
+        self.poll_expired_slot().map(|(_, expired)| expired)
     }
 
     fn poll_change(&mut self) -> Option<Change> {
@@ -431,9 +503,5 @@ fn change<K: Key>(ticks: &Ticks, entry: &Entry<K>, told: Told) -> Change {
 /// The bit of a slot that tells the families apart.
 const V6: u32 = 1 << 31;
 
-/// As many keys as a processor of today can have loads under way for, and more.
-const BATCH: usize = 32;
-
 #[cfg(test)]
-#[path = "table/tests.rs"]
 mod tests;
