@@ -26,10 +26,13 @@
 pub mod clock;
 #[cfg(feature = "tokio")]
 pub mod connect;
+pub mod method;
+pub mod packet;
 #[cfg(feature = "tokio")]
 pub mod probe;
 pub mod stream;
-#[cfg(feature = "tokio")]
 mod sys;
+pub mod transport;
 
 pub use clock::Clock;
+pub use transport::Transport;

@@ -1,7 +1,14 @@
 //! What the kernel is asked for directly; the rest of the crate calls these safe faces.
-#![expect(unsafe_code, reason = "descriptors that a runtime watches")]
+#![expect(
+    unsafe_code,
+    reason = "system calls, memory shared with the kernel, descriptors that a runtime watches"
+)]
 
+#[cfg(feature = "tokio")]
 pub(crate) mod datagram;
+#[cfg(feature = "tokio")]
 pub(crate) mod pipe;
+#[cfg(feature = "tokio")]
 pub(crate) mod readiness;
+#[cfg(feature = "tokio")]
 pub(crate) mod socket;
