@@ -33,6 +33,7 @@ pub mod probe;
 pub mod stream;
 mod sys;
 pub mod transport;
+pub mod wire;
 
 pub use clock::Clock;
 pub use transport::Transport;
