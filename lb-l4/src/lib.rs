@@ -27,6 +27,7 @@ pub mod clock;
 #[cfg(feature = "tokio")]
 pub mod connect;
 pub mod fragment;
+pub mod icmp;
 pub mod method;
 pub mod packet;
 #[cfg(feature = "tokio")]
