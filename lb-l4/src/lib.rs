@@ -29,6 +29,7 @@ pub mod connect;
 pub mod fragment;
 pub mod icmp;
 pub mod method;
+pub mod neighbour;
 pub mod packet;
 #[cfg(feature = "tokio")]
 pub mod probe;
