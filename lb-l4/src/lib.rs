@@ -33,6 +33,7 @@ pub mod neighbour;
 pub mod packet;
 #[cfg(feature = "tokio")]
 pub mod probe;
+pub mod quic;
 pub mod stream;
 mod sys;
 pub mod transport;
