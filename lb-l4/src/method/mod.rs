@@ -1,6 +1,8 @@
 //! How a packet reaches its backend.
 
+pub mod tunnel;
 
+use tunnel::TunnelConfig;
 
 /// How the packets of a service reach its backends.
 ///
