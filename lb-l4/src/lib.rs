@@ -35,6 +35,7 @@ pub mod packet;
 pub mod probe;
 pub mod quic;
 pub mod stream;
+pub mod syn_proxy;
 mod sys;
 pub mod transport;
 pub mod wire;

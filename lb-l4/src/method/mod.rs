@@ -1,5 +1,6 @@
 //! How a packet reaches its backend.
 
+pub mod splice;
 pub mod tunnel;
 
 use tunnel::TunnelConfig;
