@@ -37,6 +37,7 @@ pub mod quic;
 pub mod stream;
 pub mod syn_proxy;
 mod sys;
+pub mod toa;
 pub mod transport;
 pub mod wire;
 

@@ -1,8 +1,10 @@
 //! How a packet reaches its backend.
 
+pub mod fullnat;
 pub mod splice;
 pub mod tunnel;
 
+use fullnat::{ClientAddress, FullNatConfig};
 use tunnel::TunnelConfig;
 
 /// How the packets of a service reach its backends.

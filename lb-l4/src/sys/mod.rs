@@ -11,4 +11,6 @@ pub(crate) mod pipe;
 #[cfg(feature = "tokio")]
 pub(crate) mod readiness;
 #[cfg(feature = "tokio")]
+pub(crate) mod saved_syn;
+#[cfg(feature = "tokio")]
 pub(crate) mod socket;
