@@ -1,6 +1,8 @@
 //! How a packet reaches its backend.
 
+pub mod direct_routing;
 pub mod fullnat;
+pub mod nat;
 pub mod splice;
 pub mod tunnel;
 

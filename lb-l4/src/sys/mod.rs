@@ -6,6 +6,9 @@
 
 #[cfg(feature = "tokio")]
 pub(crate) mod datagram;
+pub(crate) mod huge_pages;
+#[cfg(any(feature = "af-packet", feature = "af-xdp"))]
+pub(crate) mod mapping;
 #[cfg(feature = "tokio")]
 pub(crate) mod pipe;
 #[cfg(feature = "tokio")]
