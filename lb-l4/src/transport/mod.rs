@@ -20,6 +20,22 @@
 //!
 //! [`laws::transport_laws`] holds anybody's transport to what this module promises.
 
+mod burst;
+pub mod capture;
+pub(crate) mod finish;
+#[cfg(any(feature = "af-packet", feature = "af-xdp", feature = "tun"))]
+mod host;
+pub mod laws;
+mod layers;
+mod link;
+pub mod memory;
+mod ports;
+#[cfg(feature = "af-packet")]
+mod presence;
+mod sum;
+#[cfg(any(feature = "af-packet", feature = "tun"))]
+mod vnet;
+mod wait;
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -28,6 +44,13 @@ use lbcore::Instant;
 
 use crate::packet::{InterfaceId, Link, Offload, Packet};
 
+pub use burst::Action;
+pub use capture::Capture;
+#[cfg(any(feature = "af-packet", feature = "af-xdp", feature = "tun"))]
+pub use host::{HostAddress, host_addresses};
+pub use memory::Memory;
+pub use ports::Ports;
+pub use wait::wait_on;
 
 /// The most packets that one call of [`Transport::forward`] shows.
 pub const BURST: usize = 32;
