@@ -4,16 +4,29 @@
     reason = "system calls, memory shared with the kernel, descriptors that a runtime watches"
 )]
 
+#[cfg(any(feature = "af-packet", feature = "af-xdp", feature = "tun"))]
+pub(crate) mod addresses;
 #[cfg(feature = "tokio")]
 pub(crate) mod datagram;
+#[cfg(feature = "af-xdp")]
+pub(crate) mod ethtool;
 pub(crate) mod huge_pages;
+#[cfg(any(feature = "af-packet", feature = "af-xdp", feature = "tun"))]
+pub(crate) mod interface;
 #[cfg(any(feature = "af-packet", feature = "af-xdp"))]
 pub(crate) mod mapping;
+#[cfg(feature = "af-packet")]
+pub(crate) mod packet;
 #[cfg(feature = "tokio")]
 pub(crate) mod pipe;
 #[cfg(feature = "tokio")]
 pub(crate) mod readiness;
+#[cfg(feature = "af-packet")]
+pub(crate) mod ring;
 #[cfg(feature = "tokio")]
 pub(crate) mod saved_syn;
 #[cfg(feature = "tokio")]
 pub(crate) mod socket;
+#[cfg(feature = "tun")]
+pub(crate) mod tun;
+pub(crate) mod wake;

@@ -20,6 +20,8 @@
 //!
 //! [`laws::transport_laws`] holds anybody's transport to what this module promises.
 
+#[cfg(feature = "af-packet")]
+pub mod af_packet;
 mod burst;
 pub mod capture;
 pub(crate) mod finish;
@@ -33,6 +35,8 @@ mod ports;
 #[cfg(feature = "af-packet")]
 mod presence;
 mod sum;
+#[cfg(feature = "tun")]
+pub mod tun;
 #[cfg(any(feature = "af-packet", feature = "tun"))]
 mod vnet;
 mod wait;
@@ -44,12 +48,16 @@ use lbcore::Instant;
 
 use crate::packet::{InterfaceId, Link, Offload, Packet};
 
+#[cfg(feature = "af-packet")]
+pub use af_packet::AfPacket;
 pub use burst::Action;
 pub use capture::Capture;
 #[cfg(any(feature = "af-packet", feature = "af-xdp", feature = "tun"))]
 pub use host::{HostAddress, host_addresses};
 pub use memory::Memory;
 pub use ports::Ports;
+#[cfg(feature = "tun")]
+pub use tun::Tun;
 pub use wait::wait_on;
 
 /// The most packets that one call of [`Transport::forward`] shows.
