@@ -6,6 +6,8 @@
 
 #[cfg(any(feature = "af-packet", feature = "af-xdp", feature = "tun"))]
 pub(crate) mod addresses;
+#[cfg(feature = "af-xdp")]
+pub(crate) mod bpf;
 #[cfg(feature = "tokio")]
 pub(crate) mod datagram;
 #[cfg(feature = "af-xdp")]
@@ -29,4 +31,10 @@ pub(crate) mod saved_syn;
 pub(crate) mod socket;
 #[cfg(feature = "tun")]
 pub(crate) mod tun;
+#[cfg(feature = "af-xdp")]
+pub(crate) mod umem;
 pub(crate) mod wake;
+#[cfg(feature = "af-xdp")]
+pub(crate) mod xdp_ring;
+#[cfg(feature = "af-xdp")]
+pub(crate) mod xdp_socket;

@@ -22,6 +22,8 @@
 
 #[cfg(feature = "af-packet")]
 pub mod af_packet;
+#[cfg(feature = "af-xdp")]
+pub mod af_xdp;
 mod burst;
 pub mod capture;
 pub(crate) mod finish;
@@ -50,6 +52,8 @@ use crate::packet::{InterfaceId, Link, Offload, Packet};
 
 #[cfg(feature = "af-packet")]
 pub use af_packet::AfPacket;
+#[cfg(feature = "af-xdp")]
+pub use af_xdp::AfXdp;
 pub use burst::Action;
 pub use capture::Capture;
 #[cfg(any(feature = "af-packet", feature = "af-xdp", feature = "tun"))]

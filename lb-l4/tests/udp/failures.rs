@@ -1,7 +1,7 @@
 //! Backends that are not there.
 
 use lb_l4::stream::Refused;
-use lb_l4::stream::udp::Dropped;
+use lb_l4::stream::udp::{Dropped, UdpStats};
 use lbcore::schedule::RoundRobin;
 use lbcore::{Backend, Outcome, Pool};
 
@@ -89,12 +89,17 @@ fn a_backend_without_a_way_to_it_is_passed_over() {
     for _ in 0..4 {
         exchange(&client(running.address), &server, b"hello");
     }
-    let stats = running.until("all", |it| it.datagrams_out == 4);
-    assert_eq!(
-        (stats.sessions.began, stats.dropped(Dropped::Refused)),
-        (4, 0)
+    running.settles(
+        |it| {
+            (
+                it.datagrams_out,
+                it.sessions.began,
+                it.dropped(Dropped::Refused),
+            )
+        },
+        (4, 4, 0),
     );
-    assert!(stats.sessions.connect_failed > 0);
+    running.until("a failure", |it| it.sessions.connect_failed > 0);
 }
 
 #[test]
@@ -103,12 +108,15 @@ fn where_no_backend_can_be_reached_the_client_is_refused() {
         Pool::new(RoundRobin).backend(Backend::new("unix", "unix:/nowhere".parse().unwrap()));
     let running = Running::start("127.0.0.1:0", pool.clone());
     client(running.address).send(b"hello").unwrap();
-    let stats = running.until("the refusal", |it| {
-        it.sessions.refused(Refused::ConnectFailed) == 1
-    });
-    assert_eq!(
-        (stats.sessions.active(), stats.dropped(Dropped::Refused)),
-        (0, 1)
+    let refused = |it: &UdpStats| {
+        (
+            it.sessions.refused(Refused::ConnectFailed),
+            it.dropped(Dropped::Refused),
+        )
+    };
+    running.settles(refused, (1, 1));
+    running.settles(
+        |it| (it.sessions.active(), pool.stats()[0].in_flight()),
+        (0, 0),
     );
-    assert_eq!(pool.stats()[0].in_flight(), 0);
 }

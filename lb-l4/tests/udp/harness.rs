@@ -56,6 +56,18 @@ impl Running {
         }
     }
 
+    /// Waits until `of` the statistics is `expected`: counters are written one after another, so
+    /// none of them tells that the others have been.
+    #[track_caller]
+    pub(crate) fn settles<T: PartialEq + std::fmt::Debug>(
+        &self,
+        of: impl Fn(&UdpStats) -> T,
+        expected: T,
+    ) {
+        let what = format!("{expected:?}");
+        self.until(&what, |it| of(it) == expected);
+    }
+
     /// Waits until the counters are as they should be; fails after ten seconds.
     #[track_caller]
     pub(crate) fn until(&self, what: &str, reached: impl Fn(&UdpStats) -> bool) -> UdpStats {

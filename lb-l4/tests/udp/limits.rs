@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lb_l4::stream::Refused;
-use lb_l4::stream::udp::{Dropped, UdpConfig, UdpSettings};
+use lb_l4::stream::udp::{Dropped, UdpConfig, UdpSettings, UdpStats};
 use lbcore::Pool;
 use lbcore::address_list::AddressRules;
 use lbcore::budget::{Budget, BudgetConfig, Resource};
@@ -25,11 +25,14 @@ fn beyond_the_capacity_new_sessions_are_refused_and_old_ones_go_on() {
     exchange(&clients[0], &server, b"one");
     exchange(&clients[1], &server, b"two");
     clients[2].send(b"three").unwrap();
-    let stats = running.until("the refusal", |it| {
-        it.sessions.refused(Refused::Connections) == 1
-    });
-    assert_eq!((stats.sessions.began, stats.sessions.accepted), (2, 3));
-    assert_eq!(stats.dropped(Dropped::Refused), 1);
+    let refused = |it: &UdpStats| {
+        (
+            it.sessions.refused(Refused::Connections),
+            it.dropped(Dropped::Refused),
+        )
+    };
+    running.settles(refused, (1, 1));
+    running.settles(|it| (it.sessions.began, it.sessions.accepted), (2, 3));
     exchange(&clients[0], &server, b"one");
     nothing(&server);
 }
@@ -62,8 +65,7 @@ fn no_more_sessions_begin_in_a_second_than_may() {
     let clients: Vec<_> = (0..50).map(|_| client(running.address)).collect();
     clients.iter().for_each(|it| send(it, b"hello"));
     // A datagram is counted as accepted before it is decided over: both have to come to rest.
-    let decided =
-        |it: &lb_l4::stream::udp::UdpStats| it.sessions.began + it.sessions.refused(Refused::Rate);
+    let decided = |it: &UdpStats| it.sessions.began + it.sessions.refused(Refused::Rate);
     let stats = running.until("all", |it| it.sessions.accepted == 50 && decided(it) == 50);
     // Three at once, and three for each second that this may take on a busy machine.
     assert!((3..40).contains(&stats.sessions.began), "{stats:?}");
@@ -82,20 +84,32 @@ fn bytes_beyond_the_bandwidth_are_dropped_by_whole_datagrams() {
     );
     let client = client(running.address);
     (0..70).for_each(|_| send(&client, &[1; 1_000]));
-    let all =
-        |it: &lb_l4::stream::udp::UdpStats| it.datagrams_in + it.dropped(Dropped::Bandwidth) == 70;
-    let stats = running.until("all requests", all);
-    assert_eq!((stats.datagrams_in, stats.sessions.bytes_in), (65, 65_000));
+    running.settles(
+        |it| {
+            (
+                it.datagrams_in,
+                it.sessions.bytes_in,
+                it.dropped(Dropped::Bandwidth),
+            )
+        },
+        (65, 65_000, 5),
+    );
 
     let mut from = None;
     for _ in 0..65 {
         from = Some(server.recv_from(&mut [0; 1_000]).unwrap().1);
     }
     (0..3).for_each(|_| send_to(&server, &[2; 30_000], from.unwrap()));
-    let stats = running.until("the answers", |it| {
-        it.datagrams_out + it.dropped(Dropped::Bandwidth) == 2 + 6
-    });
-    assert_eq!((stats.datagrams_out, stats.sessions.bytes_out), (2, 60_000));
+    running.settles(
+        |it| {
+            (
+                it.datagrams_out,
+                it.sessions.bytes_out,
+                it.dropped(Dropped::Bandwidth),
+            )
+        },
+        (2, 60_000, 6),
+    );
     assert_eq!(receive(&client), [2; 30_000]);
 }
 
@@ -103,13 +117,14 @@ fn bytes_beyond_the_bandwidth_are_dropped_by_whole_datagrams() {
 fn without_a_backend_clients_are_refused() {
     let running = Running::start("127.0.0.1:0", Pool::new(RoundRobin));
     client(running.address).send(b"hello").unwrap();
-    let stats = running.until("the refusal", |it| {
-        it.sessions.refused(Refused::NoBackends) == 1
-    });
-    assert_eq!(
-        (stats.sessions.began, stats.dropped(Dropped::Refused)),
-        (0, 1)
-    );
+    let refused = |it: &UdpStats| {
+        (
+            it.sessions.refused(Refused::NoBackends),
+            it.dropped(Dropped::Refused),
+        )
+    };
+    running.settles(refused, (1, 1));
+    running.settles(|it| it.sessions.began, 0);
 }
 
 #[test]
@@ -125,10 +140,10 @@ fn what_the_process_has_no_budget_for_is_refused() {
         let first = client(running.address);
         exchange(&first, &server, b"fits");
         client(running.address).send(b"does not").unwrap();
-        let stats = running.until("the refusal", |it| {
-            it.sessions.refused(Refused::Budget) == 1
-        });
-        assert_eq!(stats.sessions.began, 1);
+        running.settles(
+            |it| (it.sessions.refused(Refused::Budget), it.sessions.began),
+            (1, 1),
+        );
         exchange(&first, &server, b"goes on");
         assert_eq!(budget.stats(Resource::Sessions).used, 1);
     }
@@ -142,8 +157,7 @@ fn a_client_is_sent_to_the_backend_it_had() {
     let running = Running::start("127.0.0.1:0", settings);
     let first = client(running.address);
     first.send(b"where to").unwrap();
-    let home = running.until("the session", |it| it.datagrams_in == 1);
-    assert_eq!(home.sessions.began, 1);
+    running.settles(|it| (it.datagrams_in, it.sessions.began), (1, 1));
     let at = usize::from({
         servers[0].set_nonblocking(true).unwrap();
         servers[0].recv(&mut [0; 9]).is_err()

@@ -37,20 +37,10 @@ fn a_client_stays_with_its_backend_and_clients_are_spread() {
             .iter()
             .for_each(|it| assert_eq!(receive(it), b"more"));
     }
-    let stats = running.until("all of it", |it| it.datagrams_out == 8);
-    assert_eq!(
-        (
-            stats.datagrams_in,
-            stats.sessions.began,
-            stats.sessions.active()
-        ),
-        (8, 2, 2)
-    );
-    assert_eq!(
-        (stats.sessions.bytes_in, stats.sessions.bytes_out),
-        (35, 35)
-    );
-    assert_eq!(stats.sessions.accepted, 2);
+    running.settles(|it| (it.datagrams_in, it.datagrams_out), (8, 8));
+    running.settles(|it| (it.sessions.began, it.sessions.active()), (2, 2));
+    running.settles(|it| (it.sessions.bytes_in, it.sessions.bytes_out), (35, 35));
+    running.settles(|it| it.sessions.accepted, 2);
 }
 
 #[test]
@@ -62,11 +52,26 @@ fn an_idle_session_ends_and_the_next_datagram_begins_another() {
     let client = client(running.address);
     for n in 1..=2 {
         exchange(&client, &server, b"hello");
-        let stats = running.until("the idle end", |it| it.sessions.ended(End::Idle) == n);
-        assert_eq!((stats.sessions.began, stats.sessions.active()), (n, 0));
+        running.settles(
+            |it| {
+                (
+                    it.sessions.ended(End::Idle),
+                    it.sessions.began,
+                    it.sessions.active(),
+                )
+            },
+            (n, n, 0),
+        );
     }
-    assert_eq!(pool.stats()[0].in_flight(), 0);
-    assert_eq!(finished(&pool, lbcore::Outcome::Ok), 2);
+    running.settles(
+        |_| {
+            (
+                pool.stats()[0].in_flight(),
+                finished(&pool, lbcore::Outcome::Ok),
+            )
+        },
+        (0, 2),
+    );
 }
 
 #[test]
@@ -131,10 +136,16 @@ fn a_backend_taken_out_of_service_loses_its_session() {
     pool.apply(Instant::ZERO, [Delta::Upsert(out), Delta::Upsert(next)])
         .unwrap();
     exchange(&client, &servers[1], b"there");
-    let stats = running.until("the move", |it| it.datagrams_out == 2);
-    assert_eq!(
-        (stats.moved, stats.sessions.began, stats.sessions.active()),
-        (1, 1, 1)
+    running.settles(
+        |it| {
+            (
+                it.datagrams_out,
+                it.moved,
+                it.sessions.began,
+                it.sessions.active(),
+            )
+        },
+        (2, 1, 1, 1),
     );
     nothing(&servers[0]);
 }
@@ -176,8 +187,10 @@ fn several_workers_serve_one_address() {
             .iter()
             .for_each(|it| exchange(it, &server, b"hello"));
     }
-    let stats = running.until("all", |it| it.datagrams_out == 60);
-    assert_eq!((stats.sessions.began, stats.sessions.active()), (30, 30));
+    running.settles(
+        |it| (it.datagrams_out, it.sessions.began, it.sessions.active()),
+        (60, 30, 30),
+    );
 }
 
 #[test]

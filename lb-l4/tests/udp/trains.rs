@@ -40,12 +40,11 @@ fn bursts_arrive_in_order_with_every_datagram_as_it_was() {
 
     let bytes: u64 = burst.iter().map(|it| it.len() as u64).sum();
     let count = burst.len() as u64;
-    let stats = running.until("the count", |it| it.datagrams_out == count);
-    assert_eq!(
-        (stats.sessions.bytes_in, stats.sessions.bytes_out),
-        (bytes + 4, bytes)
+    running.settles(|it| (it.datagrams_in, it.datagrams_out), (count + 1, count));
+    running.settles(
+        |it| (it.sessions.bytes_in, it.sessions.bytes_out),
+        (bytes + 4, bytes),
     );
-    assert_eq!(stats.datagrams_in, count + 1);
 }
 
 /// The first balancer sends trains, and the second receives them whole.
@@ -76,8 +75,10 @@ fn the_largest_and_the_smallest_datagrams_pass() {
     for size in [65_507, 0, 65_506, 1] {
         crate::harness::exchange(&client, &server, &vec![7; size]);
     }
-    let stats = running.until("all", |it| it.datagrams_out == 4);
-    assert_eq!(stats.sessions.bytes_out, 65_507 + 65_506 + 1);
+    running.settles(
+        |it| (it.datagrams_out, it.sessions.bytes_out),
+        (4, 65_507 + 65_506 + 1),
+    );
 }
 
 #[test]
