@@ -225,7 +225,7 @@ const LEVELS: [(&str, LevelFilter); 6] = [
 
 /// What `--help` says.
 pub(crate) const HELP: &str = "\
-clb balances TCP, UDP, TLS, HTTP and HTTPS over backends, as one TOML file says.
+clb balances TCP, UDP, TLS, HTTP, HTTPS and packets over backends, as one TOML file says.
 
 Usage: clb [--config FILE] [--check] [--log LEVEL]
        clb keyserver --config FILE [--check] [--log LEVEL]

@@ -1,7 +1,7 @@
 //! What the kernel says of this process (proc(5)).
 
 use std::fs;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -38,14 +38,19 @@ pub(crate) fn raise_descriptors() -> Option<u64> {
     }
 }
 
-/// Seconds since 1970-01-01.
+/// How long 1970-01-01 is past, as the host believes.
 #[expect(
     clippy::disallowed_methods,
-    reason = "a date for people; nothing is decided by it"
+    reason = "a date for people, and what nodes agree on about time; no span is measured by it"
 )]
-pub(crate) fn date() -> f64 {
+pub(crate) fn since_1970() -> Duration {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    since.map_or(0.0, |since| since.as_secs_f64())
+    since.unwrap_or_default()
+}
+
+/// The same in seconds, as people read it.
+pub(crate) fn date() -> f64 {
+    since_1970().as_secs_f64()
 }
 
 /// Fields 14 and 15, utime and stime, counted behind the name, which may hold anything.

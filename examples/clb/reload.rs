@@ -59,10 +59,17 @@ pub(crate) fn changes(old: &Config, new: &Config) -> Changes {
         (Some(old), Some(new)) => !old.asks_as(new),
         (old, new) => old.is_some() != new.is_some(),
     };
-    let listeners = listeners(&old.listeners, &new.listeners, &pools, asks_otherwise);
+    let sockets = |config: &Config| {
+        let all = config.listeners.iter();
+        let sockets = all.filter(|listener| listener.forwarding.is_none());
+        sockets.cloned().collect::<Vec<_>>()
+    };
+    let listeners = listeners(&sockets(old), &sockets(new), &pools, asks_otherwise);
     let restart = [
         ("workers", old.workers != new.workers),
         ("budget", old.budget != new.budget),
+        // Where nothing was forwarded before, all of it can begin.
+        ("packet", old.packet.is_some() && old.packet != new.packet),
     ];
     Changes {
         listeners,

@@ -115,13 +115,14 @@ async fn until_stopped(
     loop {
         tokio::select! {
             _ = tick.tick() => engine.handle_timeout(),
+            () = engine.due() => engine.handle_timeout(),
             wish = signals.next() => match (wish, file) {
                 (Wish::Stop, _) => return,
                 (Wish::Reload, Some(file)) => reload(engine, file).await,
                 (Wish::Reload, None) => info!("there is no file to read again"),
             },
             // Whoever asked may have gone.
-            Some(question) = questions.recv() => drop(question.send(engine.snapshot())),
+            Some(question) = questions.recv() => drop(question.send(engine.snapshot().await)),
         }
     }
 }
@@ -164,7 +165,7 @@ async fn drain(engine: &mut Engine, signals: &mut Signals, questions: &mut Quest
                 Wish::Stop => return warn!("told to stop again: ending"),
                 Wish::Reload => info!("draining: the file is not read again"),
             },
-            Some(question) = questions.recv() => drop(question.send(engine.snapshot())),
+            Some(question) = questions.recv() => drop(question.send(engine.snapshot().await)),
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::http_metrics;
+use super::packets_metrics;
 use super::page::{Figure, Kind, Page, Sample};
 use super::process::Common;
 use super::remote_keys_metrics;
@@ -17,6 +18,9 @@ pub(crate) fn render(snapshot: &Snapshot) -> String {
     http_metrics::listeners(&mut page, &snapshot.listeners);
     backends(&mut page, snapshot);
     http_metrics::connections(&mut page, &snapshot.pools);
+    if let Some(packets) = &snapshot.packet {
+        packets_metrics::render(&mut page, packets, &snapshot.listeners);
+    }
     if let Some(keys) = &snapshot.key_server {
         remote_keys_metrics::render(&mut page, keys);
     }
@@ -64,7 +68,8 @@ fn listeners(page: &mut Page, listeners: &[Listener]) {
             (labels, Figure::Count(bytes))
         })
     });
-    let help = "Payload bytes from clients (in) and to clients (out).";
+    let help =
+        "Payload bytes from clients (in) and to clients (out); of forwarded packets all bytes.";
     page.family("clb_listener_bytes_total", Kind::Counter, help, bytes);
     let mut each = |name, kind, help, figure: fn(&Listener) -> u64| {
         let sample = |l| -> Sample<'_, 1> { (by_name(l), Figure::Count(figure(l))) };
@@ -83,16 +88,16 @@ fn listeners(page: &mut Page, listeners: &[Listener]) {
         "Sessions begun.",
         |l| l.sessions,
     );
-    each(
-        "clb_listener_sessions_active",
-        Kind::Gauge,
-        "Sessions under way.",
-        |l| l.active,
-    );
     let help = "Tries to reach a backend that failed.";
     each("clb_listener_connect_failures_total", counter, help, |l| {
         l.connect_failed
     });
+    let active = listeners.iter().filter_map(|l| {
+        let active = l.active?;
+        Some((by_name(l), Figure::Count(active)))
+    });
+    let help = "Sessions under way.";
+    page.family("clb_listener_sessions_active", Kind::Gauge, help, active);
     let mut split = |name, label, help, counts: fn(&Listener) -> &BTreeMap<&'static str, u64>| {
         let samples = listeners.iter().flat_map(move |l| {
             counts(l).iter().map(move |(word, count)| {

@@ -8,6 +8,8 @@ mod key_server_metrics;
 #[cfg(test)]
 mod key_tests;
 mod metrics;
+mod packets;
+mod packets_metrics;
 mod page;
 mod process;
 mod remote_keys;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+pub(crate) use super::packets::{Forwarding, PacketWorker, Packets};
 pub(crate) use super::remote_keys::{KeyServer, RemoteKey, RemoteKeys};
 pub(crate) use super::requests::{Certificate, Connections, Exchanges, Http, LogLines, Upstream};
 
@@ -27,6 +28,9 @@ pub(crate) struct Snapshot {
     /// Who holds keys that are not here, if anybody does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) key_server: Option<RemoteKeys>,
+    /// What forwards packets, if anything does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) packet: Option<Packets>,
     /// Those in service, and those that drain.
     pub(crate) listeners: Vec<Listener>,
     /// In the order of the file.
@@ -81,16 +85,17 @@ pub(crate) struct Listener {
     pub(crate) pools: Vec<String>,
     /// `serving`, `draining` or `gone`.
     pub(crate) state: &'static str,
-    /// Payload bytes from clients.
+    /// Payload bytes from clients; of forwarded packets all of their bytes.
     pub(crate) bytes_in: u64,
-    /// Payload bytes to clients.
+    /// Payload bytes to clients; of forwarded packets all of their bytes.
     pub(crate) bytes_out: u64,
     /// Connections accepted, or datagrams that asked for a session.
     pub(crate) accepted: u64,
     /// Sessions begun.
     pub(crate) sessions: u64,
-    /// Sessions under way.
-    pub(crate) active: u64,
+    /// Sessions under way; not said of one that has ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) active: Option<u64>,
     /// Tries to reach a backend that failed.
     pub(crate) connect_failed: u64,
     /// Sessions not begun, by reason.
@@ -100,6 +105,9 @@ pub(crate) struct Listener {
     /// What became of requests (HTTP).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) http: Option<Box<Http>>,
+    /// How its packets are forwarded, if they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) forwarding: Option<Forwarding>,
     /// Datagrams dropped, by reason (UDP).
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) dropped: BTreeMap<&'static str, u64>,
@@ -122,11 +130,19 @@ impl Listener {
         self.bytes_out += other.bytes_out;
         self.accepted += other.accepted;
         self.sessions += other.sessions;
-        self.active += other.active;
+        if let Some(active) = other.active {
+            *self.active.get_or_insert_default() += active;
+        }
         self.connect_failed += other.connect_failed;
         add_each(&mut self.refused, &other.refused);
         add_each(&mut self.ended, &other.ended);
         add_each(&mut self.dropped, &other.dropped);
+        if let Some(forwarding) = &other.forwarding {
+            let sum = self.forwarding.get_or_insert_default();
+            sum.method = forwarding.method;
+            sum.packets_in += forwarding.packets_in;
+            sum.packets_out += forwarding.packets_out;
+        }
         if let Some(http) = &other.http {
             self.http.get_or_insert_default().add(http);
         }
@@ -208,7 +224,7 @@ mod tests {
             bytes_out: 2,
             accepted: 3,
             sessions: 4,
-            active: 5,
+            active: Some(5),
             connect_failed: 6,
             refused: BTreeMap::from([("rate", 7)]),
             ended: BTreeMap::from([("client", 8)]),
@@ -226,7 +242,10 @@ mod tests {
             ..one
         });
         assert_eq!((sum.bytes_in, sum.bytes_out, sum.accepted), (2, 4, 6));
-        assert_eq!((sum.sessions, sum.active, sum.connect_failed), (8, 10, 12));
+        assert_eq!(
+            (sum.sessions, sum.active, sum.connect_failed),
+            (8, Some(10), 12)
+        );
         assert_eq!(sum.refused, BTreeMap::from([("rate", 7), ("all-down", 1)]));
         assert_eq!((sum.ended["client"], sum.dropped["bandwidth"]), (16, 18));
     }

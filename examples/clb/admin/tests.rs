@@ -40,6 +40,7 @@ pub(super) fn sample() -> Snapshot {
             },
         ],
         key_server: None,
+        packet: None,
         listeners: vec![Listener {
             name: "front".into(),
             protocol: "tcp",
@@ -50,12 +51,13 @@ pub(super) fn sample() -> Snapshot {
             bytes_out: 7,
             accepted: 12,
             sessions: 10,
-            active: 4,
+            active: Some(4),
             connect_failed: 2,
             refused: BTreeMap::from([("all-down", 1), ("rate", 0)]),
             ended: BTreeMap::from([("client", 6)]),
             dropped: BTreeMap::from([("bandwidth", 5)]),
             http: None,
+            forwarding: None,
         }],
         pools: vec![Pool {
             name: "web".into(),

@@ -5,11 +5,12 @@ use lbcore::backend::{Address, Admin};
 
 use super::section::Section;
 
-/// One backend; `None` if it cannot be told what it would be.
-pub(super) fn read(section: &mut Section<'_>) -> Option<Backend> {
+/// One backend; `None` if it cannot be told what it would be. Port 0 is the one that was asked for,
+/// where packets are forwarded and nobody connects.
+pub(super) fn read(section: &mut Section<'_>, keeps_ports: bool) -> Option<Backend> {
     let name = section.name();
     section.require("address", ADDRESS_FORM);
-    let address = section.text_as("address", ADDRESS_FORM, address);
+    let address = section.text_as("address", ADDRESS_FORM, |text| address(text, keeps_ports));
     let weight = section.integer("weight", 0..=u16::MAX);
     let priority = section.integer("priority", 0..=u8::MAX);
     let zone = section.text("zone", "the name of a zone");
@@ -30,12 +31,12 @@ pub(super) fn read(section: &mut Section<'_>) -> Option<Backend> {
 }
 
 /// Where a backend may be: a port of its own, or an absolute path.
-fn address(text: &str) -> Result<Address, String> {
+fn address(text: &str, keeps_ports: bool) -> Result<Address, String> {
     let address: Address = text
         .parse()
         .map_err(|_| format!("{text:?} is not an address, expected {ADDRESS_FORM}"))?;
     match &address {
-        Address::Socket(socket) if socket.port() == 0 => {
+        Address::Socket(socket) if socket.port() == 0 && !keeps_ports => {
             Err(format!("{text:?} has port 0, expected a port in 1..=65535"))
         }
         Address::Socket(socket) if socket.ip().is_unspecified() => Err(format!(

@@ -4,13 +4,17 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use lb_l4::method::fullnat::ClientAddress;
 use lbcore::backend::Address;
 use toml::de::DeValue;
 
 use super::backend::{ADDRESS_FORM, unix_path};
+use super::forwarding::{self, Forwarding, Method};
 use super::http::{self, Http};
+use super::packet::Packet;
 use super::pool::{Known, Used};
 use super::section::{Section, one_of, shown};
+use super::sockets::Sockets;
 use super::{DAY, Hash, MILLISECOND, Prefix, hash, pool_name, prefix, tls};
 
 /// Where clients come in.
@@ -44,6 +48,8 @@ pub(crate) struct Listener {
     pub(crate) proxy_protocol: ProxyProtocol,
     /// Whether each datagram is a session of its own, over with its answer (UDP). Default false.
     pub(crate) one_packet: bool,
+    /// How its packets are forwarded. Default none: sockets have its sessions.
+    pub(crate) forwarding: Option<Forwarding>,
 }
 
 /// What a listener speaks.
@@ -153,44 +159,29 @@ pub(crate) enum SendProxy {
     V2,
 }
 
-/// Which sockets are taken, by whom: no two may listen at one place.
-#[derive(Debug, Default)]
-pub(super) struct Sockets(Vec<(bool, Address, String)>);
-
-impl Sockets {
-    /// Takes `address` for the admin endpoint.
-    pub(super) fn claim_admin(&mut self, section: &Section<'_>, address: SocketAddr) {
-        self.claim_for(section, address, "admin");
-    }
-
-    /// Takes `address` for streams of `who`.
-    pub(super) fn claim_for(&mut self, section: &Section<'_>, address: SocketAddr, who: &str) {
-        self.claim(section, false, &address.into(), who);
-    }
-
-    fn claim(&mut self, section: &Section<'_>, datagrams: bool, address: &Address, who: &str) {
-        // A free port is never the same twice.
-        let free = address.socket().is_some_and(|socket| socket.port() == 0);
-        let same = |entry: &&(bool, Address, String)| entry.0 == datagrams && entry.1 == *address;
-        match self.0.iter().find(same).filter(|_| !free) {
-            Some((.., other)) => section.wrong("listen", format!("{address} is taken by {other}")),
-            None => self.0.push((datagrams, address.clone(), who.into())),
-        }
-    }
+/// What the rest of the file means to a listener.
+pub(super) struct Around<'a, 't> {
+    /// The pools that there are.
+    pub(super) pools: &'a Known<'t>,
+    /// The drain of the file.
+    pub(super) drain: Duration,
+    /// Whether there is a section for packets, good or not.
+    pub(super) has_packet: bool,
+    /// The section for packets, if it is good.
+    pub(super) packet: Option<&'a Packet>,
 }
 
-/// One listener; `used` gathers the pools that it refers to, `drain` is the drain of the file.
+/// One listener; `used` gathers the pools that it refers to.
 pub(super) fn read(
     section: &mut Section<'_>,
     sockets: &mut Sockets,
-    pools: &Known<'_>,
+    around: &Around<'_, '_>,
     used: &mut Used,
-    drain: Duration,
 ) -> Option<Listener> {
     let name = section.name();
     let protocol = protocol(section);
     let listen = listen(section, protocol);
-    let target = target(section, protocol, pools, used);
+    let target = target(section, protocol, around.pools, used);
     let udp = protocol == Some(Protocol::Udp);
     let idle = if udp { IDLE_UDP } else { IDLE_STREAM };
     let idle_timeout = section.span("idle_timeout", MILLISECOND..=DAY);
@@ -224,8 +215,13 @@ pub(super) fn read(
         only_for(section, &http::KEYS, "http or https");
         only_for(section, &tls::KEYS, "https");
     }
+    let forwarding = forwarding(section, around, protocol, listen.as_ref());
+    used.is_forwarding |= section.has("forwarding");
     if let (Some(address), Some(name)) = (&listen, name) {
-        sockets.claim(section, udp, address, name);
+        match &forwarding {
+            Some(forwarding) => sockets.claim_packets(section, udp, (address, forwarding), name),
+            None => sockets.claim(section, udp, address, name),
+        }
     }
     Some(Listener {
         name: name?.into(),
@@ -234,7 +230,7 @@ pub(super) fn read(
         target: target?,
         idle_timeout: idle_timeout.unwrap_or(idle),
         connect_timeout: connect_timeout.unwrap_or(CONNECT),
-        drain_timeout: drain_timeout.unwrap_or(drain),
+        drain_timeout: drain_timeout.unwrap_or(around.drain),
         persistence,
         hash,
         limits,
@@ -242,7 +238,87 @@ pub(super) fn read(
         deny: deny.unwrap_or_default(),
         proxy_protocol: proxy_protocol.unwrap_or(NO_PROXY_PROTOCOL),
         one_packet: one_packet.unwrap_or(false),
+        forwarding,
     })
+}
+
+/// How its packets are forwarded, if they are, and what keeps them from it.
+fn forwarding(
+    section: &mut Section<'_>,
+    around: &Around<'_, '_>,
+    protocol: Option<Protocol>,
+    listen: Option<&Address>,
+) -> Option<Forwarding> {
+    let mut forwarding = forwarding::read(section, around.packet)?;
+    if !around.has_packet {
+        let text = "there is no [packet], which would say by which interface";
+        section.wrong("forwarding", text);
+    }
+    match protocol {
+        Some(Protocol::Tcp | Protocol::Udp) | None => {}
+        Some(_) => {
+            let text = "only for protocol tcp or udp: packets are forwarded unread";
+            section.wrong("forwarding", text);
+        }
+    }
+    if matches!(forwarding.method, Method::FullNat(ClientAddress::Toa))
+        && protocol == Some(Protocol::Udp)
+    {
+        section.odd(
+            "client_address",
+            "toa is an option of tcp: of udp backends are told nothing",
+        );
+    }
+    if !forwarding.syn_proxy.is_off() && protocol == Some(Protocol::Udp) {
+        section.wrong("syn_proxy", "only for protocol tcp");
+    }
+    for key in ["connect_timeout", "proxy_protocol"]
+        .into_iter()
+        .filter(|key| section.has(key))
+    {
+        section.wrong(key, "only without forwarding: clb connects to no backend");
+    }
+    match listen.map(Address::socket) {
+        Some(Some(listen)) => {
+            forwarding::check_listen(section, &mut forwarding, listen, around.packet);
+            backends(section, around, &forwarding, listen);
+        }
+        Some(None) => section.wrong("listen", "packets have no paths, expected IP:PORT"),
+        None => {}
+    }
+    Some(forwarding)
+}
+
+/// Says which backends of its pool no packet reaches.
+fn backends(
+    section: &Section<'_>,
+    around: &Around<'_, '_>,
+    forwarding: &Forwarding,
+    listen: SocketAddr,
+) {
+    let Some(pool) = section.peek("pool") else {
+        return;
+    };
+    for (name, address) in around.pools.backends(pool) {
+        let reached = match address.socket() {
+            Some(end) => forwarding::check_backend(forwarding, listen, end, around.packet),
+            None => Err("which no packet reaches".into()),
+        };
+        if let Err(reason) = reached {
+            let text = format!("{pool} has the backend {name} at {address}, {reason}");
+            section.wrong("pool", text);
+        } else if let Some(end) = address.socket()
+            && let Some(port) = forwarding::other_port(forwarding, listen, end)
+        {
+            let method = forwarding.method.name();
+            let text = format!(
+                "{pool} has the backend {name} at {address}: {method} leaves the port {port}, and \
+                 probes alone go to {}",
+                end.port()
+            );
+            section.odd("pool", text);
+        }
+    }
 }
 
 fn protocol(section: &mut Section<'_>) -> Option<Protocol> {
@@ -281,6 +357,13 @@ fn target(
     let names = names(section, &pools.names);
     used.all.extend(pool.iter().cloned());
     used.all.extend(names.iter().map(|(_, pool)| pool.clone()));
+    match section.has("forwarding") {
+        true => used.by_packets.extend(pool.iter().cloned()),
+        false => {
+            let all = names.iter().map(|(_, pool)| pool).chain(&pool);
+            used.by_sockets.extend(all.cloned());
+        }
+    }
     match protocol {
         Some(Protocol::Tls) if !section.has("names") && !section.has("pool") => {
             section.wrong(

@@ -4,6 +4,7 @@ mod backend;
 mod bytes;
 mod duration;
 mod file;
+mod forwarding;
 mod hash;
 mod health;
 mod http;
@@ -17,6 +18,10 @@ mod key_server_tests;
 mod listener;
 mod notes;
 mod outlier;
+mod packet;
+#[cfg(test)]
+#[path = "tests/packets.rs"]
+mod packet_tests;
 mod pool;
 mod prefix;
 mod remote_keys;
@@ -25,7 +30,9 @@ mod remote_keys;
 mod remote_keys_tests;
 mod scheduler;
 mod section;
+mod sockets;
 mod suggest;
+mod syn_proxy;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -38,6 +45,7 @@ use std::time::Duration;
 use toml::de::DeTable;
 
 pub(crate) use duration::print;
+pub(crate) use forwarding::{Forwarding, Method};
 pub(crate) use hash::Hash;
 pub(crate) use health::{Health, HealthKind};
 pub(crate) use http::{AccessLog, Http, LogTarget, Rule};
@@ -45,6 +53,7 @@ pub(crate) use key_server::{Audit, KeyServer, Keys, Module, name_of, parse_key_s
 pub(crate) use listener::{Listener, Persistence, Protocol, SendProxy, Target};
 pub(crate) use notes::Note;
 pub(crate) use outlier::Outlier;
+pub(crate) use packet::{Packet, Transport};
 pub(crate) use pool::Pool;
 pub(crate) use prefix::Prefix;
 pub(crate) use remote_keys::{RemoteKeys, Verify};
@@ -54,10 +63,10 @@ pub(crate) use scheduler::Scheduler;
 pub(crate) use tls::{Certificate, SharedKey, Tickets, Tls};
 pub(crate) use upstream::Upstream;
 
-use listener::Sockets;
 use notes::Notes;
 use pool::Used;
 use section::{Section, one_of};
+use sockets::Sockets;
 use suggest::did_you_mean;
 
 /// All that a file says, checked.
@@ -71,10 +80,19 @@ pub(crate) struct Config {
     pub(crate) budget: Budget,
     /// Who holds the keys that are not here. Default none: all are.
     pub(crate) key_server: Option<RemoteKeys>,
+    /// Where packets are forwarded. Default none: sockets have all sessions.
+    pub(crate) packet: Option<Packet>,
     /// In the order of the file, each name once.
     pub(crate) pools: Vec<Pool>,
     /// In the order of the file, each name once; at least one.
     pub(crate) listeners: Vec<Listener>,
+}
+
+impl Config {
+    /// Listeners whose packets are forwarded.
+    pub(crate) fn forwarded(&self) -> impl Iterator<Item = &Listener> {
+        self.listeners.iter().filter(|it| it.forwarding.is_some())
+    }
 }
 
 /// The admin endpoint.
@@ -162,13 +180,24 @@ fn whole(file: &mut Section<'_>) -> Option<Config> {
         .flatten();
     let budget = file.table("budget", budget).unwrap_or_default();
     let key_server = file.table("key_server", remote_keys::read).flatten();
+    let packet = file.table("packet", packet::read).flatten();
     let pools = pool::Known::of(file);
     let mut used = Used::default();
+    let section_of_packets = file.has("packet");
     let listeners = file.tables("listener", |section| {
-        listener::read(section, &mut sockets, &pools, &mut used, drain_timeout)
+        let around = listener::Around {
+            pools: &pools,
+            drain: drain_timeout,
+            has_packet: section_of_packets,
+            packet: packet.as_ref(),
+        };
+        listener::read(section, &mut sockets, &around, &mut used)
     });
     let pools = file.tables("pool", |section| pool::read(section, zone, &used));
     check_elsewhere(file, &used);
+    if section_of_packets && !used.is_forwarding {
+        file.odd("packet", "no listener says how packets are forwarded");
+    }
     if listeners.is_none() && !file.has("listener") {
         file.wrong("listener", "missing, expected at least one [[listener]]");
     }
@@ -177,6 +206,7 @@ fn whole(file: &mut Section<'_>) -> Option<Config> {
         admin,
         budget,
         key_server,
+        packet,
         pools: pools.unwrap_or_default(),
         listeners: listeners.unwrap_or_default(),
     })

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use lbcore::Backend;
+use lbcore::backend::Address;
 use toml::de::DeTable;
 
 use super::health::{Health, HealthKind, HttpHealth};
@@ -55,8 +56,22 @@ pub(super) struct Used {
     pub(super) all: BTreeSet<String>,
     /// Those of listeners of http.
     pub(super) by_http: BTreeSet<String>,
+    /// Those of listeners whose packets are forwarded.
+    pub(super) by_packets: BTreeSet<String>,
+    /// Those of listeners of sockets but of http.
+    pub(super) by_sockets: BTreeSet<String>,
+    /// Whether packets of any listener are forwarded.
+    pub(super) is_forwarding: bool,
     /// Where keys are said to be elsewhere.
     pub(super) elsewhere: Elsewhere,
+}
+
+impl Used {
+    /// Whether a backend of this pool may leave the port as it was asked for.
+    fn keeps_ports(&self, pool: &str) -> bool {
+        let (packets, sockets) = (&self.by_packets, [&self.by_sockets, &self.by_http]);
+        packets.contains(pool) && sockets.iter().all(|used| !used.contains(pool))
+    }
 }
 
 /// What listeners ask of pools before these are read.
@@ -65,6 +80,8 @@ pub(super) struct Known<'t> {
     /// The names of all pools, the faulty ones too, so that no reference to them is a second
     /// mistake.
     pub(super) names: Vec<&'t str>,
+    /// The backends of all pools that are at good addresses: pool, name, address.
+    backends: Vec<(&'t str, &'t str, Address)>,
     /// Pools with a backend at a path, each with the first of these and its address.
     at_paths: Vec<(&'t str, &'t str, &'t str)>,
 }
@@ -72,8 +89,13 @@ pub(super) struct Known<'t> {
 impl<'t> Known<'t> {
     /// The pools of this file.
     pub(super) fn of(file: &Section<'t>) -> Self {
+        let text = |table: &'t DeTable<'t>, key| table.get(key)?.get_ref().as_str();
+        let address = |table| text(table, "address")?.parse().ok();
+        let backends = |(pool, table)| {
+            let all = tables_in(table, "backends");
+            all.filter_map(move |backend| Some((pool, text(backend, "name")?, address(backend)?)))
+        };
         let at_path = |(pool, table)| {
-            let text = |table: &'t DeTable<'t>, key| table.get(key)?.get_ref().as_str();
             tables_in(table, "backends").find_map(|backend| {
                 let address = text(backend, "address")?;
                 let name = text(backend, "name")?;
@@ -84,8 +106,15 @@ impl<'t> Known<'t> {
         };
         Self {
             names: file.names_in("pool"),
+            backends: file.named_in("pool").flat_map(backends).collect(),
             at_paths: file.named_in("pool").filter_map(at_path).collect(),
         }
+    }
+
+    /// The backends of this pool that are at good addresses, each with its name.
+    pub(super) fn backends(&self, pool: &str) -> impl Iterator<Item = (&'t str, &Address)> {
+        let all = self.backends.iter().filter(move |(of, ..)| *of == pool);
+        all.map(|(_, name, address)| (*name, address))
     }
 
     /// Why datagrams cannot reach every backend of this pool.
@@ -101,7 +130,8 @@ impl<'t> Known<'t> {
 pub(super) fn read(section: &mut Section<'_>, own: Option<&str>, used: &Used) -> Option<Pool> {
     let name = section.name();
     let scheduler = scheduler::read(section);
-    let backends = section.tables("backends", backend::read);
+    let keeps_ports = name.is_some_and(|name| used.keeps_ports(name));
+    let backends = section.tables("backends", |section| backend::read(section, keeps_ports));
     let health = section.table("health", health::read).flatten();
     let outlier = section.table("outlier", outlier::read);
     let slow_start = section.table("slow_start", slow_start).flatten();
@@ -119,6 +149,13 @@ pub(super) fn read(section: &mut Section<'_>, own: Option<&str>, used: &Used) ->
         zone: zone.or(own).map(Into::into),
         upstream,
     };
+    if let Some(backend) = pool.backends.iter().find(|one| has_every_port(one))
+        && pool.health.is_some()
+        && !http_health(&pool).is_some_and(HttpHealth::has_port)
+    {
+        let text = format!("{} has no port of its own to be probed at", backend.name);
+        section.wrong("health", text);
+    }
     odd(section, &pool, used);
     Some(pool)
 }
@@ -176,6 +213,14 @@ fn odd_port(section: &Section<'_>, pool: &Pool) {
             format!("{name} is at {address}, which has no port to be probed at"),
         );
     }
+}
+
+/// Whether packets to it keep the port that they were sent to.
+fn has_every_port(backend: &Backend) -> bool {
+    backend
+        .address
+        .socket()
+        .is_some_and(|socket| socket.port() == 0)
 }
 
 fn http_health(pool: &Pool) -> Option<&HttpHealth> {

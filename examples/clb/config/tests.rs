@@ -70,7 +70,7 @@ fn the_base_is_a_good_file_and_nothing_in_it_is_odd() {
 
 #[test]
 fn mistakes_of_the_whole_file_are_told() {
-    let keys = "workers, zone, drain_timeout, admin, budget, key_server, listener, pool";
+    let keys = "workers, zone, drain_timeout, admin, budget, key_server, packet, listener, pool";
     let unknown = format!("1: color: unknown key, expected one of {keys}");
     check(&[
         (
@@ -1334,6 +1334,7 @@ fn the_reference_names_every_key_and_every_scheduler() {
         "# Worker threads, 1 to 1024. Default: one a core. A restart changes it.",
         "[budget]",
         "[key_server]",
+        "[packet]",
         "[[pool]]",
         "[[pool.backends]]",
         "[pool.health]",
@@ -1344,6 +1345,7 @@ fn the_reference_names_every_key_and_every_scheduler() {
         "[pool.connections]",
         "[pool.retry_budget]",
         "[[listener]]",
+        "[listener.syn_proxy]",
         "[listener.compress]",
         "[listener.request_limits]",
         "[listener.request_limits.adaptive]",

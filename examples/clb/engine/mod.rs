@@ -5,6 +5,7 @@ mod http;
 #[cfg(test)]
 mod http_tests;
 mod listeners;
+mod packets;
 mod picture;
 mod pools;
 mod prepare;
@@ -36,6 +37,7 @@ use crate::config::{self, Config};
 use crate::process;
 use crate::reload::{ListenerChange, PoolChange, changes};
 use listeners::{Bound, Running};
+use packets::Packets;
 use pools::{Pool, Served, Way};
 use probes::Places;
 use remote_keys::{Elsewhere, RemoteKeys};
@@ -57,6 +59,8 @@ pub(crate) struct Engine {
     listeners: Vec<Running>,
     /// What listeners did that have ended, by name.
     past: BTreeMap<String, snapshot::Listener>,
+    /// Whose packets are forwarded without sockets, if anybody's are.
+    packets: Option<Packets>,
     admin: Option<JoinHandle<()>>,
     /// What the whole process may use, shared by all listeners.
     budget: Budget,
@@ -85,6 +89,7 @@ impl Engine {
             admin: None,
             budget: config.budget,
             key_server: None,
+            packet: None,
             pools: Vec::new(),
             listeners: Vec::new(),
         };
@@ -104,6 +109,7 @@ impl Engine {
             places: Places::default(),
             listeners: Vec::new(),
             past: BTreeMap::new(),
+            packets: None,
             admin: None,
             started: process::date(),
             reloads: Reloads::default(),
@@ -136,10 +142,25 @@ impl Engine {
     }
 
     /// Does what is due: to be called every minute or so.
-    pub(crate) fn handle_timeout(&self) {
+    pub(crate) fn handle_timeout(&mut self) {
         let now = self.clock.now();
+        if let Some(packets) = &mut self.packets {
+            packets.handle_timeout(now);
+        }
         for listener in &self.listeners {
             listener.handle_timeout(now, &|pool, id| name_of(&self.pools, pool, id));
+        }
+    }
+
+    /// Resolves when something is due before the minute is over.
+    pub(crate) async fn due(&self) {
+        let next = self
+            .packets
+            .as_ref()
+            .and_then(|packets| packets.next(self.clock));
+        match next {
+            Some(span) => tokio::time::sleep(span).await,
+            None => std::future::pending().await,
         }
     }
 
@@ -163,10 +184,16 @@ impl Engine {
         for listener in &mut self.listeners {
             listener.drain();
         }
+        if let Some(packets) = &mut self.packets {
+            packets.drain();
+        }
     }
 
     /// Resolves when no worker of any listener is left.
     pub(crate) async fn drained(&self) {
+        if let Some(packets) = &self.packets {
+            packets.over().await;
+        }
         for listener in &self.listeners {
             listener.over().await;
         }
@@ -178,6 +205,8 @@ impl Engine {
             .listeners
             .iter()
             .map(|listener| listener.config.drain_timeout);
+        let forwarded = self.config.forwarded();
+        let spans = spans.chain(forwarded.map(|listener| listener.drain_timeout));
         spans.max().unwrap_or_default()
     }
 
@@ -205,6 +234,10 @@ impl Engine {
         self.remote_keys.change(&config, prepared.key_client);
         self.change_pools(changes.pools, prepared.pools, prepared.ways);
         self.change_listeners(changes.listeners, prepared.listeners, &config);
+        if let Some(prepared) = prepared.packets {
+            let changed = Packets::change(self.packets.take(), prepared, self.clock)?;
+            self.packets = Some(changed);
+        }
         if changes.admin {
             self.change_admin(prepared.admin);
         }

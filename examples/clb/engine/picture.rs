@@ -14,8 +14,12 @@ use crate::process;
 
 impl Engine {
     /// What is in service, and what it has done.
-    pub(crate) fn snapshot(&mut self) -> Snapshot {
+    pub(crate) async fn snapshot(&mut self) -> Snapshot {
         self.reap();
+        let packets = match &self.packets {
+            Some(packets) => Some((packets, packets.figures().await)),
+            None => None,
+        };
         let pools = self.config.pools.iter();
         let pools = pools.filter_map(|pool| Some(show(&pool.name, self.pools.get(&pool.name)?)));
         Snapshot {
@@ -27,13 +31,19 @@ impl Engine {
             process: process::read(),
             budget: budget(&self.budget),
             key_server: self.remote_keys.figures(),
-            listeners: self.listeners(),
+            packet: packets
+                .as_ref()
+                .map(|(packets, figures)| packets.show(figures)),
+            listeners: {
+                let forwarded = packets.map(|(packets, figures)| packets.listeners(&figures));
+                self.listeners(forwarded.unwrap_or_default())
+            },
             pools: pools.collect(),
         }
     }
 
     /// One entry a name, with all that was ever counted under it.
-    fn listeners(&self) -> Vec<Listener> {
+    fn listeners(&self, forwarded: Vec<Listener>) -> Vec<Listener> {
         let mut by_name: BTreeMap<String, Listener> = self.past.clone();
         // Those in service come last, and so decide over what is no figure.
         let (draining, serving): (Vec<_>, Vec<_>) = self
@@ -53,6 +63,15 @@ impl Engine {
             if let (Some(sum), Some(http)) = (&mut sum.http, figures.http) {
                 sum.certificates = http.certificates;
             }
+        }
+        for figures in forwarded {
+            let entry = by_name.entry(figures.name.clone());
+            let sum = entry.or_insert_with(|| Listener::of_past(&figures));
+            sum.add(&figures);
+            sum.protocol = figures.protocol;
+            sum.address = figures.address;
+            sum.pools = figures.pools;
+            sum.state = figures.state;
         }
         by_name.into_values().collect()
     }

@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 use super::listeners::{self, Bound};
 use super::pools::{Served, Way};
 use super::settings::Shared;
-use super::{Engine, pool};
+use super::{Engine, packets, pool};
 use crate::config::Config;
 use crate::reload::{Changes, ListenerChange, PoolChange};
 
@@ -18,6 +18,7 @@ pub(super) struct Prepared {
     /// The new ways of http to the backends of pools that stay.
     pub(super) ways: BTreeMap<String, Way>,
     pub(super) listeners: Vec<Bound>,
+    pub(super) packets: Option<packets::Prepared>,
     pub(super) admin: Option<TcpListener>,
     /// Where the key servers that are in use do not serve.
     pub(super) key_client: Option<KeyClient>,
@@ -71,6 +72,7 @@ impl Engine {
                 listeners.push(listeners::bind(listener, &shared, workers, is_ours).await?);
             }
         }
+        let packets = packets::prepare(self.packets.as_ref(), config, self.clock, &found)?;
         let admin = match config.admin.filter(|_| changes.admin) {
             Some(admin) => {
                 let bound = TcpListener::bind(admin.listen).await;
@@ -83,6 +85,7 @@ impl Engine {
             pools,
             ways,
             listeners,
+            packets,
             admin,
             key_client,
         })

@@ -85,7 +85,7 @@ async fn asked(
 ) -> snapshot::RemoteKeys {
     let found = async {
         loop {
-            let keys = engine.snapshot().key_server.expect("key servers");
+            let keys = engine.snapshot().await.key_server.expect("key servers");
             if seen(&keys) {
                 return keys;
             }
@@ -307,5 +307,5 @@ async fn a_file_without_key_servers_ends_the_asking() {
     );
     let config = config::parse(&plain).expect("good").config;
     engine.reload(config).await.expect("changed");
-    assert!(engine.snapshot().key_server.is_none());
+    assert!(engine.snapshot().await.key_server.is_none());
 }

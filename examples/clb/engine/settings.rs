@@ -136,7 +136,7 @@ pub(super) fn limits(from: &Listener) -> LimitConfig {
 }
 
 /// What sessions are placed by.
-fn keys(from: &Listener) -> Result<KeyExtractor, String> {
+pub(super) fn keys(from: &Listener) -> Result<KeyExtractor, String> {
     let hash = &from.hash;
     // As in the library: known to everybody, so that nodes place alike.
     let secret = hash.seed.unwrap_or_else(|| HashKey::from_seed(0));

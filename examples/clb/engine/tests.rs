@@ -70,8 +70,8 @@ async fn end(mut stream: TcpStream) {
     assert_eq!(stream.read(&mut [0]).await.expect("the end"), 0);
 }
 
-fn figures(engine: &mut Engine, name: &str) -> snapshot::Listener {
-    let snapshot = engine.snapshot();
+async fn figures(engine: &mut Engine, name: &str) -> snapshot::Listener {
+    let snapshot = engine.snapshot().await;
     let found = snapshot
         .listeners
         .into_iter()
@@ -107,7 +107,7 @@ async fn a_change_of_pool_scheduler_or_settings_breaks_no_session_and_moves_no_s
         echoes(stream).await;
     }
     assert_eq!(engine.address("l").cloned(), address);
-    assert_eq!(engine.snapshot().reloads.applied, 2);
+    assert_eq!(engine.snapshot().await.reloads.applied, 2);
 }
 
 #[tokio::test]
@@ -131,7 +131,8 @@ async fn a_listener_that_moves_or_goes_drains_and_its_bytes_stay_counted() {
         engine.reap();
         tokio::task::yield_now().await;
     }
-    let (moved, gone) = (figures(&mut engine, "l"), figures(&mut engine, "other"));
+    let moved = figures(&mut engine, "l").await;
+    let gone = figures(&mut engine, "other").await;
     assert_eq!((moved.state, moved.sessions), ("serving", 2));
     assert_eq!((moved.bytes_in, moved.bytes_out), (5, 7));
     assert_eq!((gone.state, gone.address.as_str()), ("gone", ""));
@@ -151,7 +152,10 @@ async fn a_change_that_cannot_be_made_changes_nothing() {
     let told = told.expect_err("the port is another's");
     assert!(told.contains("listener.new"), "{told}");
     let (_, name) = session(&engine, "l").await;
-    assert_eq!((name.as_str(), engine.snapshot().reloads.refused), ("a", 1));
+    assert_eq!(
+        (name.as_str(), engine.snapshot().await.reloads.refused),
+        ("a", 1)
+    );
 }
 
 #[tokio::test]
@@ -187,7 +191,7 @@ async fn a_drain_ends_when_the_last_session_does() {
         .expect("TCP");
     let (stream, _) = session(&engine, "l").await;
     engine.drain();
-    assert!(engine.snapshot().draining);
+    assert!(engine.snapshot().await.draining);
     assert_eq!(engine.drain_most(), Duration::from_secs(31));
     tokio::select! {
         biased;
@@ -230,9 +234,9 @@ async fn a_udp_listener_takes_new_settings_on_its_old_sockets() {
     }
     assert_eq!(engine.address("l"), Some(&address));
     // A datagram is counted after it is sent: its receiver may look first.
-    while figures(&mut engine, "l").bytes_out < 15 {
+    while figures(&mut engine, "l").await.bytes_out < 15 {
         tokio::task::yield_now().await;
     }
-    let figures = figures(&mut engine, "l");
+    let figures = figures(&mut engine, "l").await;
     assert_eq!((figures.bytes_in, figures.bytes_out), (15, 15));
 }
