@@ -29,7 +29,7 @@ const GOOD: [&str; 14] = [
 ];
 
 /// The line, what stands there instead, and the key that the message names.
-const MISTAKES: [(usize, &str, &str); 42] = [
+const MISTAKES: [(usize, &str, &str); 65] = [
     (1, "workers = 0", "workers"),
     (1, "workers = 100000", "workers"),
     (1, "workers = \"two\"", "workers"),
@@ -128,6 +128,85 @@ const MISTAKES: [(usize, &str, &str); 42] = [
         "listener.front.persistence.kind",
     ),
     (14, "one_packet = true", "listener.front.one_packet"),
+    (
+        3,
+        "listen = \"127.0.0.1:0\"\n[packet]\ntransport = \"af-pocket\"",
+        "packet.transport",
+    ),
+    (
+        3,
+        "listen = \"127.0.0.1:0\"\n[packet]\ntransports = \"tun\"",
+        "packet.transports",
+    ),
+    (
+        3,
+        "listen = \"127.0.0.1:0\"\n[packet]\ninterface = \"eth0/1\"",
+        "packet.interface",
+    ),
+    (
+        3,
+        "listen = \"127.0.0.1:0\"\n[packet]\ninterface = 7",
+        "packet.interface",
+    ),
+    (
+        3,
+        "listen = \"127.0.0.1:0\"\n[packet]\nlocal_addresses = [\"eth0\"]",
+        "packet.local_addresses",
+    ),
+    (
+        3,
+        "listen = \"127.0.0.1:0\"\n[packet]\nlocal_addresses = [\"224.0.0.1\"]",
+        "packet.local_addresses",
+    ),
+    (
+        3,
+        "listen = \"127.0.0.1:0\"\n[packet]\ngateway = \"10.0.0.256\"",
+        "packet.gateway",
+    ),
+    (
+        3,
+        "listen = \"127.0.0.1:0\"\n[packet]\nworkers = 0",
+        "packet.workers",
+    ),
+    (
+        3,
+        "listen = \"127.0.0.1:0\"\n[packet]\nsessions_v4 = -1",
+        "packet.sessions_v4",
+    ),
+    (
+        3,
+        "listen = \"127.0.0.1:0\"\n[packet]\nhash_key = \"secret\"",
+        "packet.hash_key",
+    ),
+    (
+        3,
+        "listen = \"127.0.0.1:0\"\n[packet]\nsyn_cookie_key = \"0011\"",
+        "packet.syn_cookie_key",
+    ),
+    (
+        3,
+        "listen = \"127.0.0.1:0\"\n[packet]\nmtu = 1279",
+        "packet.mtu",
+    ),
+    (
+        3,
+        "listen = \"127.0.0.1:0\"\n[packet]\nbusy_poll = 1",
+        "packet.busy_poll",
+    ),
+    (14, "forwarding = \"nat\"", "listener.front.forwarding"),
+    (14, "forwarding = \"dsr\"", "listener.front.forwarding"),
+    (14, "tunnel = { kind = \"gre\" }", "listener.front.tunnel"),
+    (
+        14,
+        "client_address = \"toa\"",
+        "listener.front.client_address",
+    ),
+    (14, "syn_proxy = \"always\"", "listener.front.syn_proxy"),
+    (14, "syn_proxy = { above = -1 }", "listener.front.syn_proxy"),
+    (14, "stray = \"lost\"", "listener.front.stray"),
+    (14, "when_down = \"reset\"", "listener.front.when_down"),
+    (14, "on_expiry = true", "listener.front.on_expiry"),
+    (14, "prefix = 129", "listener.front.prefix"),
 ];
 
 #[test]

@@ -34,6 +34,19 @@ fn ci_takes_the_test_command_out_of_the_readme() {
 }
 
 #[test]
+fn the_readme_installs_what_ci_installs() {
+    let readme = read("README.md");
+    let line = readme
+        .lines()
+        .find_map(|line| line.strip_prefix("sudo apt-get install "));
+    let shown: Vec<_> = line.expect("the README installs").split(' ').collect();
+    let run = read(".ci/run");
+    let list = run.split_once("packages=(").expect("a list of packages").1;
+    let list = list.split_once(')').expect("it ends").0;
+    assert_eq!(shown, list.split_whitespace().collect::<Vec<_>>());
+}
+
+#[test]
 fn each_cargo_command_in_the_readme_names_what_there_is() {
     let metadata = harness::workspace::metadata();
     let packages = metadata["packages"].as_array().expect("a list");

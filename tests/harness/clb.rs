@@ -9,6 +9,7 @@ use rustix::process::Signal;
 use crate::host;
 use crate::keys::Keys;
 use crate::metrics::Metrics;
+use crate::netns::Namespace;
 use crate::process::{Launch, Process};
 use crate::procfs::{self, Protocol};
 use crate::wait::{self, PATIENCE};
@@ -19,6 +20,8 @@ use crate::workspace::{self, Profile};
 pub struct Clb {
     process: Process,
     admin: SocketAddr,
+    /// The namespace that it runs in, and its admin port with it.
+    namespace: Option<Namespace>,
 }
 
 impl Clb {
@@ -57,6 +60,15 @@ impl Clb {
         Self::start_by(beside(Launch::new(program())), workers, sections)
     }
 
+    /// The same in another network namespace.
+    #[track_caller]
+    #[must_use]
+    pub fn within(namespace: &Namespace, workers: usize, sections: &str) -> Self {
+        let mut clb = Self::start_by(Launch::new(program()).within(namespace), workers, sections);
+        clb.namespace = Some(namespace.same());
+        clb
+    }
+
     #[track_caller]
     fn start_by(launch: Launch, workers: usize, sections: &str) -> Self {
         let admin = host::free_address();
@@ -65,7 +77,11 @@ impl Clb {
             .file(FILE, &file(workers, admin, sections))
             .serving(Protocol::Tcp, admin)
             .start();
-        Self { process, admin }
+        Self {
+            process,
+            admin,
+            namespace: None,
+        }
     }
 
     /// Waits until it serves `address`.
@@ -102,7 +118,10 @@ impl Clb {
     #[track_caller]
     #[must_use]
     pub fn metrics(&self) -> Metrics {
-        Metrics::of(self.admin)
+        match &self.namespace {
+            Some(namespace) => namespace.enter(|| Metrics::of(self.admin)),
+            None => Metrics::of(self.admin),
+        }
     }
 
     /// Sessions that `listener` refused for that reason.

@@ -20,7 +20,7 @@
 //! | [`websocket`] | WebSocket over HTTP/1.1 and HTTP/2, both ends |
 //! | [`raw`] | what a polite client does not do: resets, half-closes, tiny windows |
 //! | [`http`], [`metrics`] | an admin port, and the figures it shows |
-//! | [`netns`] | hosts of their own, joined by wires |
+//! | [`netns`], [`lan`] | hosts of their own, joined by wires; a router, directors and servers |
 //! | [`procfs`] | what a process uses: CPU time, memory, descriptors, ports |
 //! | [`host`] | free ports, directories, cores, and the loud skip |
 //! | [`length`] | how long a test that can be made longer runs |
@@ -43,6 +43,7 @@ pub mod idle;
 pub mod keyless;
 pub mod keys;
 pub mod keyserver;
+pub mod lan;
 pub mod length;
 pub mod load;
 pub mod metrics;

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsFd;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
@@ -27,8 +28,12 @@ use crate::host;
 /// ```
 #[derive(Debug)]
 pub struct Namespace {
-    name: String,
+    name: Arc<Name>,
 }
+
+/// The name of a namespace, which is deleted with it.
+#[derive(Debug)]
+struct Name(String);
 
 impl Namespace {
     /// `N` namespaces whose loopback is up, or a loud skip where the host does not permit them.
@@ -51,22 +56,30 @@ impl Namespace {
     /// Its name, as `ip netns` lists it.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.name
+        &self.name.0
+    }
+
+    /// The same namespace, which lasts until both values are gone.
+    #[must_use]
+    pub fn same(&self) -> Self {
+        Self {
+            name: Arc::clone(&self.name),
+        }
     }
 
     /// Runs `ip` in it, with arguments as one would type them.
     #[track_caller]
     pub fn ip(&self, words: &str) {
-        let netns = ["-n", &self.name];
+        let netns = ["-n", self.name()];
         let result = ip(netns.into_iter().chain(words.split_ascii_whitespace()));
-        result.unwrap_or_else(|error| panic!("{}: ip {words}: {error}", self.name));
+        result.unwrap_or_else(|error| panic!("{}: ip {words}: {error}", self.name()));
     }
 
     /// Joins it by a wire to `other`; each end has its address, as `10.1.0.1/24`.
     #[track_caller]
     pub fn wire(&self, address: &str, other: &Self, other_address: &str) {
         let (near, far) = (interface(), interface());
-        let peer = &other.name;
+        let peer = other.name();
         self.ip(&format!(
             "link add {near} type veth peer name {far} netns {peer}"
         ));
@@ -105,7 +118,7 @@ impl Namespace {
     }
 
     fn nft(&self, rules: &str) -> Result<(), String> {
-        let words = ["netns", "exec", &self.name, "nft", "-f", "-"];
+        let words = ["netns", "exec", self.name(), "nft", "-f", "-"];
         let mut nft = Command::new("ip")
             .args(words)
             .stdin(Stdio::piped())
@@ -125,7 +138,8 @@ impl Namespace {
 
     /// Runs `work` on a thread of this namespace; sockets opened there stay there.
     pub fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        let file = File::open(format!("/run/netns/{}", self.name)).expect("a namespace is a file");
+        let file =
+            File::open(format!("/run/netns/{}", self.name())).expect("a namespace is a file");
         std::thread::scope(|scope| {
             let inside = scope.spawn(|| {
                 let network = Some(LinkNameSpaceType::Network);
@@ -143,16 +157,18 @@ impl Namespace {
         let unique = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("test-{}-{unique}", std::process::id());
         ip(["netns", "add", &name])?;
-        let namespace = Self { name };
+        let namespace = Self {
+            name: Arc::new(Name(name)),
+        };
         namespace.ip("link set lo up");
         Ok(namespace)
     }
 }
 
-impl Drop for Namespace {
+impl Drop for Name {
     fn drop(&mut self) {
         // Its absence is what is wanted.
-        let _ = ip(["netns", "delete", &self.name]);
+        let _ = ip(["netns", "delete", &self.0]);
     }
 }
 
