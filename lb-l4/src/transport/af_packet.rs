@@ -10,7 +10,6 @@ use lbcore::Instant;
 
 use super::burst::{Action, Burst};
 use super::finish::finish;
-use super::link::{ETHERNET, VLAN};
 use super::presence::Presence;
 use super::vnet::{self, Emitted};
 use super::wait;
@@ -19,6 +18,7 @@ use crate::packet::{InterfaceId, Link, Offload, Packet};
 use crate::sys::interface::{Hardware, Interfaces};
 use crate::sys::packet as sys;
 use crate::sys::ring::{Cursor, Frame, Ring};
+use crate::wire::ethernet;
 
 /// Which interface, and how its packets are received and sent.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -199,12 +199,12 @@ pub struct AfPacket {
 /// Bytes of a block: more than the largest packet, and a power of two pages.
 const BLOCK: u32 = 1 << 18;
 /// The largest packet, segments joined (RFC 791, 3.1).
-const MAX_PACKET: usize = 65_535 + ETHERNET + VLAN;
+const MAX_PACKET: usize = 65_535 + ethernet::HEADER + ethernet::TAG;
 /// Bytes that the kernel leaves before each packet, beside those of its own: IP headers then begin
 /// at a multiple of four (the frame's header takes 96, with this and a virtio header 232).
 const RESERVE: u32 = 126;
 /// Bytes before a packet: behind the frame's header of 68, less the link's, less a tag put back.
-const ROOM: usize = 232 - 68 - ETHERNET - VLAN;
+const ROOM: usize = 232 - 68 - ethernet::HEADER - ethernet::TAG;
 
 const _: () = assert!(ROOM >= super::HEADROOM);
 const _: () = assert!(vnet::LEN == sys::VNET_HEADER);
@@ -370,7 +370,7 @@ fn packet<'a>(frame: Frame<'a>, link: Link, stats: &mut TransportStats) -> Optio
     let mut packet = Packet::new(buffer, start..start + len, link).offload(offload);
     if let (Some((kind, content)), Link::Ethernet) = (vlan, link) {
         // Behind the two link addresses.
-        let tag = packet.open_gap(2 * 6, VLAN)?.get_mut(2 * 6..)?;
+        let tag = packet.open_gap(2 * 6, ethernet::TAG)?.get_mut(2 * 6..)?;
         let [kind_0, kind_1] = kind.to_be_bytes();
         let [content_0, content_1] = content.to_be_bytes();
         *tag.first_chunk_mut()? = [kind_0, kind_1, content_0, content_1];
@@ -505,7 +505,9 @@ fn refused(
         }
         // Shorter than a link header, or what is left to be done is beyond its end.
         libc::EINVAL => {
-            debug_assert!(message.bytes.len() < ETHERNET || message.header != [0; vnet::LEN]);
+            debug_assert!(
+                message.bytes.len() < ethernet::HEADER || message.header != [0; vnet::LEN]
+            );
             stats.malformed += 1;
             Some(Sent::TooLarge)
         }

@@ -7,10 +7,10 @@ use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use super::link::ETHERNET;
 use super::{BURST, Capabilities, HEADROOM, MAX_OTHERS, Sent, Transport, Woken};
 use crate::Clock;
 use crate::packet::{DropReason, InterfaceId, Link, Packet, Verdict};
+use crate::wire::{checksum, ethernet};
 
 /// What every [`Transport`] must keep, whoever wrote it.
 ///
@@ -336,7 +336,7 @@ impl<T: Transport, P: Transport> Wire<T, P> {
 /// The bytes of a link header.
 fn header(can: &Capabilities) -> usize {
     match can.link {
-        Link::Ethernet => ETHERNET,
+        Link::Ethernet => ethernet::HEADER,
         Link::Ip => 0,
     }
 }
@@ -358,7 +358,8 @@ fn packet(can: &Capabilities, number: u32, len: usize) -> Vec<u8> {
     let filled = bytes.len();
     // Bytes that tell a place from its neighbours.
     bytes.extend((filled..start + len).map(|at| at.to_le_bytes()[0] ^ at.to_le_bytes()[1]));
-    let sum = !super::sum::sum(bytes.get(start..start + IP_HEADER).unwrap_or_default());
+    let header = bytes.get(start..start + IP_HEADER).unwrap_or_default();
+    let sum = !checksum::fold(checksum::sum(header));
     if let Some(field) = bytes.get_mut(start + 10..start + 12) {
         field.copy_from_slice(&sum.to_be_bytes());
     }
@@ -367,7 +368,7 @@ fn packet(can: &Capabilities, number: u32, len: usize) -> Vec<u8> {
 
 fn is_ours(link: Link, bytes: &[u8]) -> bool {
     let start = match link {
-        Link::Ethernet => ETHERNET,
+        Link::Ethernet => ethernet::HEADER,
         Link::Ip => 0,
     };
     bytes.get(start + IP_HEADER..start + IP_HEADER + MARK.len()) == Some(&MARK)

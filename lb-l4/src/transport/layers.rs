@@ -1,8 +1,8 @@
 //! Where the headers of a packet stand, through tunnels: what offloading and cutting need to know.
 #![warn(clippy::indexing_slicing)]
 
-use super::link::{ETHERNET, VLAN};
 use crate::packet::Link;
+use crate::wire::ethernet;
 
 /// The most headers of IP around each other; more is not looked at.
 const MAX_DEPTH: usize = 4;
@@ -209,12 +209,12 @@ impl Ip {
 
 /// Where the IP header begins in a frame with up to two VLAN tags.
 fn behind_ethernet(bytes: &[u8]) -> Option<usize> {
-    let mut at = ETHERNET;
+    let mut at = ethernet::HEADER;
     for _ in 0..=2 {
         match u16_at(bytes, at - 2)? {
-            0x0800 | 0x86dd => return Some(at),
+            ethernet::IPV4 | ethernet::IPV6 => return Some(at),
             // IEEE 802.1Q, 9.6; 802.1ad.
-            0x8100 | 0x88a8 => at += VLAN,
+            0x8100 | 0x88a8 => at += ethernet::TAG,
             _ => return None,
         }
     }
@@ -224,7 +224,8 @@ fn behind_ethernet(bytes: &[u8]) -> Option<usize> {
 /// Where the IP header in a GRE header (RFC 2784, 2890) at `at` begins.
 fn behind_gre(bytes: &[u8], at: usize) -> Option<usize> {
     let flags = u16_at(bytes, at)?;
-    let is_ip = matches!(u16_at(bytes, at + 2)?, 0x0800 | 0x86dd);
+    let kind = u16_at(bytes, at + 2)?;
+    let is_ip = matches!(kind, ethernet::IPV4 | ethernet::IPV6);
     // A checksum, a key and a sequence number of four bytes each; the version is 0.
     let options = (flags & 0xb000).count_ones() as usize;
     (is_ip && flags & 0x7 == 0).then_some(at + 4 + options * 4)

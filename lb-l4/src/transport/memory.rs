@@ -10,10 +10,10 @@ use lbcore::Instant;
 use rustix::event::{EventfdFlags, eventfd};
 
 use super::burst::{Action, Burst};
-use super::link::ETHERNET;
 use super::wait;
 use super::{BURST, Capabilities, HEADROOM, Sent, Transport, TransportStats, Woken};
 use crate::packet::{InterfaceId, Link, Offload, Packet, Verdict};
+use crate::wire::ethernet;
 
 /// How the two ends of a pair treat packets.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -188,7 +188,7 @@ impl Memory {
 
     fn max_packet(&self, offload: Offload) -> usize {
         let link = match self.config.link {
-            Link::Ethernet => ETHERNET,
+            Link::Ethernet => ethernet::HEADER,
             Link::Ip => 0,
         };
         link + match offload.segment {

@@ -31,12 +31,10 @@ pub(crate) mod finish;
 mod host;
 pub mod laws;
 mod layers;
-mod link;
 pub mod memory;
 mod ports;
 #[cfg(feature = "af-packet")]
 mod presence;
-mod sum;
 #[cfg(feature = "tun")]
 pub mod tun;
 #[cfg(any(feature = "af-packet", feature = "tun"))]
@@ -49,6 +47,7 @@ use std::os::fd::BorrowedFd;
 use lbcore::Instant;
 
 use crate::packet::{InterfaceId, Link, Offload, Packet};
+use crate::wire::ethernet;
 
 #[cfg(feature = "af-packet")]
 pub use af_packet::AfPacket;
@@ -240,7 +239,7 @@ impl Default for Capabilities {
             link: Link::Ethernet,
             mac: None,
             mtu: 1500,
-            max_packet: 1500 + link::ETHERNET,
+            max_packet: 1500 + ethernet::HEADER,
             headroom: HEADROOM,
             tailroom: 0,
             burst: BURST,

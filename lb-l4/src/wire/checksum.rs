@@ -188,6 +188,16 @@ mod tests {
     }
 
     #[test]
+    fn the_example_of_the_rfc_adds_up() {
+        // RFC 1071, 3.
+        let bytes = [0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7];
+        assert_eq!(fold(sum(&bytes)), 0xddf2);
+        assert_eq!(fold(sum(&bytes[..3])), 0xf201);
+        assert_eq!(fold(sum(&bytes[..2])), 1);
+        assert_eq!(fold(sum(&[])), 0);
+    }
+
+    #[test]
     fn a_sum_is_folded_until_nothing_is_left_over() {
         for (sum, folded) in [
             (0, 0),
@@ -203,6 +213,7 @@ mod tests {
             assert_eq!(fold(sum), folded, "{sum:x}");
         }
         assert_eq!(fold(sum(&[0xff; 1500])), 0xffff);
+        assert_eq!(fold(sum(&[0xff; 4_000])), 0xffff);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 use super::Encapsulation;
-use crate::wire::{checksum, protocol};
+use crate::wire::{checksum, ethernet, protocol, udp};
 
 /// A packet inside another one.
 #[non_exhaustive]
@@ -79,8 +79,8 @@ fn gre(body: &[u8]) -> Result<Inner, InnerError> {
         return Err(InnerError::Unsupported);
     }
     let protocol = match u16::from_be_bytes([a, b]) {
-        ETHERTYPE_IPV4 => protocol::IPV4,
-        ETHERTYPE_IPV6 => protocol::IPV6,
+        ethernet::IPV4 => protocol::IPV4,
+        ethernet::IPV6 => protocol::IPV6,
         _ => return Err(InnerError::Unsupported),
     };
     let offset = if flags & GRE_CHECKSUM == 0 { 4 } else { 8 };
@@ -103,18 +103,20 @@ pub(super) fn gre_checksum_is_right(body: &[u8]) -> bool {
 /// A UDP header, then draft-ietf-intarea-gue-09, 3.1: two bits of variant, one that tells control
 /// messages, five of length in words of four bytes; the protocol inside; 16 flags.
 fn gue(body: &[u8], port: u16) -> Result<Inner, InnerError> {
-    let &[_, _, a, b, ..] = body.first_chunk::<UDP>().ok_or(InnerError::Truncated)?;
+    let &[_, _, a, b, ..] = body
+        .first_chunk::<{ udp::HEADER }>()
+        .ok_or(InnerError::Truncated)?;
     if u16::from_be_bytes([a, b]) != port {
         return Err(InnerError::NoTunnel);
     }
-    let header = body.get(UDP..).unwrap_or_default();
+    let header = body.get(udp::HEADER..).unwrap_or_default();
     let &[first, protocol, flags @ ..] =
         header.first_chunk::<GUE>().ok_or(InnerError::Truncated)?;
     let known = matches!(protocol, protocol::IPV4 | protocol::IPV6);
     if first & !GUE_LENGTH != 0 || flags != [0, 0] || !known {
         return Err(InnerError::Unsupported);
     }
-    let offset = UDP + GUE + 4 * usize::from(first & GUE_LENGTH);
+    let offset = udp::HEADER + GUE + 4 * usize::from(first & GUE_LENGTH);
     if body.len() < offset {
         return Err(InnerError::Truncated);
     }
@@ -128,16 +130,13 @@ fn gue(body: &[u8], port: u16) -> Result<Inner, InnerError> {
 /// The type of a packet in a GRE header, as in an Ethernet header (RFC 2784, 2.4).
 pub(super) const fn ethertype(protocol: u8) -> u16 {
     if protocol == protocol::IPV4 {
-        ETHERTYPE_IPV4
+        ethernet::IPV4
     } else {
-        ETHERTYPE_IPV6
+        ethernet::IPV6
     }
 }
 
-const ETHERTYPE_IPV4: u16 = 0x0800;
-const ETHERTYPE_IPV6: u16 = 0x86dd;
 const GRE_CHECKSUM: u8 = 0x80;
-const UDP: usize = 8;
 const GUE: usize = 4;
 const GUE_LENGTH: u8 = 0x1f;
 

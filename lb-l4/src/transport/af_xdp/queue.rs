@@ -14,8 +14,8 @@ use crate::packet::{InterfaceId, Link, Offload, Packet};
 use crate::sys::umem::Frame;
 use crate::sys::xdp_socket::{Received, XdpSocket};
 use crate::transport::burst::{Action, Fate, show};
-use crate::transport::link::ETHERNET;
 use crate::transport::{BURST, Capabilities, Sent, Transport, TransportStats, Woken, wait};
+use crate::wire::ethernet;
 
 /// One queue of an interface: packets that the program steers here, and packets to send.
 ///
@@ -113,7 +113,7 @@ impl AfXdp {
     fn largest(&self, bytes: &[u8]) -> usize {
         // IEEE 802.1Q: a tag does not count.
         let tagged = matches!(bytes.get(12..14), Some([0x81, 0x00] | [0x88, 0xa8]));
-        self.mtu + ETHERNET + if tagged { 4 } else { 0 }
+        self.mtu + ethernet::HEADER + if tagged { 4 } else { 0 }
     }
 
     /// Takes the frames back that have been sent.
@@ -278,7 +278,7 @@ impl Transport for AfXdp {
             link: Link::Ethernet,
             mac: Some(self.mac),
             mtu: self.mtu,
-            max_packet: self.mtu + ETHERNET,
+            max_packet: self.mtu + ethernet::HEADER,
             headroom: HEADROOM,
             burst: BURST,
             zero_copy: self.socket.is_zero_copy(),

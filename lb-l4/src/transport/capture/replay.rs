@@ -7,11 +7,11 @@ use std::time::Duration;
 use lbcore::Instant;
 
 use super::super::burst::{Action, Burst};
-use super::super::link::ETHERNET;
 use super::super::wait;
 use super::super::{BURST, Capabilities, HEADROOM, Sent, Transport, TransportStats, Woken};
 use super::pcap::{PcapError, Reader, Writer};
 use crate::packet::{InterfaceId, Link, Packet};
+use crate::wire::ethernet;
 
 /// How a capture is shown again.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -231,7 +231,7 @@ impl<R: Read, W: Write> Transport for Replay<R, W> {
             link,
             mtu,
             max_packet: match link {
-                Link::Ethernet => mtu + ETHERNET,
+                Link::Ethernet => mtu + ethernet::HEADER,
                 Link::Ip => mtu,
             },
             tailroom: HEADROOM,

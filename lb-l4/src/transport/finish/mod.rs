@@ -2,8 +2,8 @@
 #![warn(clippy::indexing_slicing)]
 
 use super::layers::{Layer, Layers, Protocol, set_u16, u16_at};
-use super::sum;
 use crate::packet::{Checksum, Link, Offload};
+use crate::wire::checksum::{fold, sum};
 
 /// What was left to be done does not fit the packet: it is not one of TCP or UDP, or too short.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -45,8 +45,8 @@ pub(crate) fn complete(bytes: &mut [u8], layers: &Layers) -> Option<()> {
     let field = layers.transport + usize::from(layers.protocol.checksum());
     set_u16(bytes, field, 0)?;
     let start = u64::from(pseudo(bytes, layers)?);
-    let sum = sum::add(start, bytes.get(layers.transport..layers.end)?);
-    let checksum = match (layers.protocol, !sum::fold(sum)) {
+    let sum = start + sum(bytes.get(layers.transport..layers.end)?);
+    let checksum = match (layers.protocol, !fold(sum)) {
         // RFC 768: zero is none, and its other form stands for it.
         (Protocol::Udp, 0) => 0xffff,
         (_, checksum) => checksum,
@@ -69,11 +69,8 @@ fn pseudo(bytes: &[u8], layers: &Layers) -> Option<u16> {
         true => layers.network + 8..layers.network + 40,
     };
     let len = (layers.end - layers.transport) as u64;
-    let sum = sum::add(
-        len + u64::from(layers.protocol.number()),
-        bytes.get(addresses)?,
-    );
-    Some(sum::fold(sum))
+    let rest = len + u64::from(layers.protocol.number());
+    Some(fold(rest + sum(bytes.get(addresses)?)))
 }
 
 /// A packet that is to be cut.
@@ -166,8 +163,8 @@ fn shorten(bytes: &mut [u8], at: usize, less: usize) -> Option<()> {
 fn sum_v4(bytes: &mut [u8], at: usize) -> Option<()> {
     set_u16(bytes, at + 10, 0)?;
     let len = usize::from(bytes.get(at)? & 0xf) * 4;
-    let sum = sum::sum(bytes.get(at..at + len)?);
-    set_u16(bytes, at + 10, !sum)
+    let sum = sum(bytes.get(at..at + len)?);
+    set_u16(bytes, at + 10, !fold(sum))
 }
 
 /// A GRE header may sum itself and all behind it (RFC 2784, 2.5).
@@ -176,8 +173,8 @@ fn sum_gre(bytes: &mut [u8], at: usize) -> Option<()> {
         return Some(());
     }
     set_u16(bytes, at + 4, 0)?;
-    let sum = sum::sum(bytes.get(at..)?);
-    set_u16(bytes, at + 4, !sum)
+    let sum = sum(bytes.get(at..)?);
+    set_u16(bytes, at + 4, !fold(sum))
 }
 
 /// The low 16 bits.

@@ -22,7 +22,7 @@ fn v4(protocol: u8, rest: Vec<u8>) -> Vec<u8> {
         0x45, 0, total[0], total[1], 0xff, 0xfe, 0x40, 0, 64, protocol, 0, 0,
     ];
     bytes.extend([192, 0, 2, 1, 198, 51, 100, 2]);
-    let sum = !sum::sum(&bytes);
+    let sum = !fold(sum(&bytes));
     bytes[10..12].copy_from_slice(&sum.to_be_bytes());
     bytes.extend(rest);
     bytes
@@ -254,7 +254,7 @@ fn the_sum_of_the_pseudo_header_begins_a_checksum() {
     let layers = Layers::parse(&packet, Link::Ip).unwrap();
     begin(&mut packet, &layers).unwrap();
     // What hardware does: sum all from the header on, and put the complement there.
-    let sum = !sum::sum(&packet[V6..]);
+    let sum = !fold(sum(&packet[V6..]));
     packet[V6 + 16..V6 + 18].copy_from_slice(&sum.to_be_bytes());
     judge(&packet);
 }
