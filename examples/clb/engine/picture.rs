@@ -50,9 +50,10 @@ impl Engine {
             .listeners
             .iter()
             .partition(|listener| listener.is_draining());
-        for listener in draining.into_iter().chain(serving) {
-            let names = |pool: &str, id| super::name_of(&self.pools, pool, id);
-            let figures = listener.figures(&names);
+        let names = |pool: &str, id| super::name_of(&self.pools, pool, id);
+        let sockets = draining.into_iter().chain(serving);
+        let sockets = sockets.map(|listener| listener.figures(&names));
+        for figures in sockets.chain(forwarded) {
             let entry = by_name.entry(figures.name.clone());
             let sum = entry.or_insert_with(|| Listener::of_past(&figures));
             sum.add(&figures);
@@ -63,15 +64,6 @@ impl Engine {
             if let (Some(sum), Some(http)) = (&mut sum.http, figures.http) {
                 sum.certificates = http.certificates;
             }
-        }
-        for figures in forwarded {
-            let entry = by_name.entry(figures.name.clone());
-            let sum = entry.or_insert_with(|| Listener::of_past(&figures));
-            sum.add(&figures);
-            sum.protocol = figures.protocol;
-            sum.address = figures.address;
-            sum.pools = figures.pools;
-            sum.state = figures.state;
         }
         by_name.into_values().collect()
     }
