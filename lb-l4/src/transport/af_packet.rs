@@ -9,7 +9,7 @@ use std::time::Duration;
 use lbcore::Instant;
 
 use super::burst::{Action, Burst};
-use super::finish::finish;
+use super::finish::send_finished;
 use super::presence::Presence;
 use super::vnet::{self, Emitted};
 use super::wait;
@@ -422,17 +422,12 @@ impl<'a, 's> Outbox<'a, 's> {
             }
             Some(Emitted::Unfinished) => {
                 // What was before it goes before it.
-                let mut worst = self.flush()?;
+                let before = self.flush()?;
                 let mut alone = Outbox::new(self.socket, self.stats);
-                let send = |segment: &[u8]| {
-                    match alone.send(segment)? {
-                        Sent::Queued => {}
-                        refused => worst = refused,
-                    }
-                    Ok::<_, io::Error>(())
-                };
-                match finish(bytes, link, offload, scratch, send) {
-                    Ok(result) => result.map(|()| worst),
+                let send = |segment: &[u8]| alone.send(segment);
+                match send_finished(bytes, link, offload, scratch, send) {
+                    Ok(Ok(Sent::Queued)) => Ok(before),
+                    Ok(sent) => sent,
                     Err(_) => Ok(self.refuse()),
                 }
             }

@@ -164,17 +164,10 @@ pub trait Transport {
             return self.send(bytes);
         }
         let link = self.capabilities().link;
-        let mut worst = Sent::Queued;
-        let send = |packet: &[u8]| {
-            match self.send(packet)? {
-                Sent::Queued => {}
-                refused => worst = refused,
-            }
-            Ok::<_, io::Error>(())
-        };
-        let finished = finish::finish(&mut bytes.to_vec(), link, offload, &mut Vec::new(), send);
-        finished.map_err(|_| io::ErrorKind::InvalidInput)??;
-        Ok(worst)
+        let send = |packet: &[u8]| self.send(packet);
+        let (mut bytes, mut scratch) = (bytes.to_vec(), Vec::new());
+        let sent = finish::send_finished(&mut bytes, link, offload, &mut scratch, send);
+        sent.map_err(|_| io::ErrorKind::InvalidInput)?
     }
 
     /// As [`send_offloaded`](Self::send_offloaded), but the packet may stay here until

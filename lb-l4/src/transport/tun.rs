@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use lbcore::Instant;
 
 use super::burst::{Action, Burst};
-use super::finish::finish;
+use super::finish::send_finished;
 use super::vnet::{self, Emitted};
 use super::wait;
 use super::{BURST, Capabilities, HEADROOM, Sent, Transport, TransportStats, Woken};
@@ -241,18 +241,9 @@ impl Writer<'_> {
         match vnet::emit(bytes, Link::Ip, offload) {
             Some(Emitted::Header(header)) => self.write(header, bytes, offload),
             Some(Emitted::Unfinished) => {
-                let mut worst = Sent::Queued;
-                let write = |packet: &[u8]| {
-                    match self.write([0; vnet::LEN], packet, Offload::default())? {
-                        Sent::Queued => {}
-                        refused => worst = refused,
-                    }
-                    Ok::<_, io::Error>(())
-                };
-                match finish(bytes, Link::Ip, offload, scratch, write) {
-                    Ok(result) => result.map(|()| worst),
-                    Err(_) => Ok(self.refuse()),
-                }
+                let write = |packet: &[u8]| self.write([0; vnet::LEN], packet, Offload::default());
+                send_finished(bytes, Link::Ip, offload, scratch, write)
+                    .unwrap_or_else(|_| Ok(self.refuse()))
             }
             None => Ok(self.refuse()),
         }

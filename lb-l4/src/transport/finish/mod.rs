@@ -1,6 +1,9 @@
 //! What hardware would do, done in software: checksums, and cutting into segments.
 #![warn(clippy::indexing_slicing)]
 
+use std::io;
+
+use super::Sent;
 use super::layers::{Layer, Layers, Protocol, set_u16, u16_at};
 use crate::packet::{Checksum, Link, Offload};
 use crate::wire::checksum::{fold, sum};
@@ -38,6 +41,26 @@ pub(crate) fn finish<E>(
             Ok(Ok(()))
         }
     }
+}
+
+/// As [`finish`], where each packet is sent: the last that became of one but [`Sent::Queued`].
+pub(crate) fn send_finished(
+    bytes: &mut [u8],
+    link: Link,
+    offload: Offload,
+    scratch: &mut Vec<u8>,
+    mut send: impl FnMut(&[u8]) -> io::Result<Sent>,
+) -> Result<io::Result<Sent>, Unfit> {
+    let mut worst = Sent::Queued;
+    let each = |packet: &[u8]| {
+        match send(packet)? {
+            Sent::Queued => {}
+            refused => worst = refused,
+        }
+        Ok(())
+    };
+    let done = finish(bytes, link, offload, scratch, each)?;
+    Ok(done.map(|()| worst))
 }
 
 /// Computes the checksum of the innermost TCP or UDP header over all of its packet.
