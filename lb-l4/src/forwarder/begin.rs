@@ -9,9 +9,8 @@ use lbcore::{BackendId, Instant, Outcome, Pick, Ticket};
 
 use super::Forwarder;
 use super::burst::Decided;
-use super::client::{Outward, send};
+use super::client::{Outward, introduce, send};
 use super::flows::Flow;
-use super::fullnat;
 use super::locals::Local;
 use super::service::{Scheduling, Straying};
 use super::services::binding;
@@ -231,7 +230,7 @@ impl<S: Scheduler> Forwarder<S> {
         }
         let target = service.targets.of(ticket);
         let target = target.ok_or(DropReason::BackendUnavailable)?;
-        let mut outward = Outward {
+        let outward = Outward {
             now,
             tunnels: &mut self.tunnels,
             outbox: &mut self.outbox,
@@ -239,16 +238,8 @@ impl<S: Scheduler> Forwarder<S> {
             stats: &mut self.stats,
             local: self.locals.end(flow, key.source.is_ipv4()),
         };
-        if let ForwardingMethod::FullNat(config) = service.config.method {
-            let of = fullnat::Of {
-                config,
-                key,
-                target,
-            };
-            let splices = &mut self.splices;
-            fullnat::prepare(packet, headers, of, flow, splices, &mut outward)?;
-        }
-        let verdict = send(packet, headers, &service.config.method, target, outward)?;
+        let (method, kept) = (&service.config.method, (flow, &mut self.splices));
+        let verdict = introduce(packet, headers, method, (key, target), kept, outward)?;
         service.stats.packets_in += 1;
         service.stats.bytes_in += len;
         Ok(verdict)

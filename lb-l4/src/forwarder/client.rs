@@ -20,6 +20,7 @@ use super::transmit::Outbox;
 use super::tunnels::{self, Tunnels};
 use super::window::{self, Place};
 use super::{Forwarder, ForwarderStats};
+use crate::method::splice::Splices;
 use crate::method::{self, ForwardingMethod, direct_routing, nat};
 use crate::packet::{DropReason, Packet};
 use crate::wire::{Body, Headers, TcpHeader};
@@ -294,6 +295,27 @@ pub(super) fn send(
         ForwardingMethod::Tunnel(_) => {}
     }
     target.way.send(outward.now, packet, outward.links)
+}
+
+/// As [`send`], of a packet before which FULLNAT has to tell who the client is.
+#[inline]
+pub(super) fn introduce(
+    packet: &mut Packet<'_>,
+    headers: &mut Headers,
+    method: &ForwardingMethod,
+    (key, target): (&FlowKey, &Target),
+    (flow, splices): (&mut Flow, &mut Splices),
+    mut outward: Outward<'_>,
+) -> Decided {
+    if let ForwardingMethod::FullNat(config) = *method {
+        let of = fullnat::Of {
+            config,
+            key,
+            target,
+        };
+        fullnat::prepare(packet, headers, of, flow, splices, &mut outward)?;
+    }
+    send(packet, headers, method, target, outward)
 }
 
 /// Bytes of the largest packet of a client at `client` that passes to `target`, if it may not be

@@ -7,12 +7,11 @@ use lbcore::session::{Class, Segment, SessionId, SessionTable, Side, State, Trac
 
 use super::Forwarder;
 use super::burst::Decided;
-use super::client::{Onward, Outward, send};
+use super::client::{Onward, Outward, introduce};
 use super::flows::Flow;
 use super::fullnat;
 use super::service::Straying;
 use super::services::number_of;
-use crate::method::ForwardingMethod;
 use crate::method::splice::{Splice, SpliceId, Spliced, Splices};
 use crate::packet::{DropReason, Link, Packet, Verdict};
 use crate::syn_proxy::{
@@ -356,7 +355,7 @@ impl<S: Scheduler> Forwarder<S> {
         // One that has moved knows nothing of the session, and the local port may be another's there.
         let target = target.filter(|it| it.stamp == flow.stamp);
         let target = target.ok_or(DropReason::BackendGone)?;
-        let mut outward = Outward {
+        let outward = Outward {
             now,
             tunnels: &mut self.tunnels,
             outbox: &mut self.outbox,
@@ -364,16 +363,8 @@ impl<S: Scheduler> Forwarder<S> {
             stats: &mut self.stats,
             local: self.locals.end(flow, key.source.is_ipv4()),
         };
-        if let ForwardingMethod::FullNat(config) = service.config.method {
-            let of = fullnat::Of {
-                config,
-                key: &key,
-                target,
-            };
-            let splices = &mut self.splices;
-            fullnat::prepare(packet, headers, of, flow, splices, &mut outward)?;
-        }
-        send(packet, headers, &service.config.method, target, outward)
+        let (method, kept) = (&service.config.method, (flow, &mut self.splices));
+        introduce(packet, headers, method, (&key, target), kept, outward)
     }
 
     /// Ends a session that its backend has refused or not answered.
