@@ -92,12 +92,12 @@ fn listeners(page: &mut Page, listeners: &[Listener]) {
     each("clb_listener_connect_failures_total", counter, help, |l| {
         l.connect_failed
     });
-    let active = listeners.iter().filter_map(|l| {
-        let active = l.active?;
-        Some((by_name(l), Figure::Count(active)))
-    });
-    let help = "Sessions under way.";
-    page.family("clb_listener_sessions_active", Kind::Gauge, help, active);
+    each(
+        "clb_listener_sessions_active",
+        Kind::Gauge,
+        "Sessions under way.",
+        |l| l.active,
+    );
     let mut split = |name, label, help, counts: fn(&Listener) -> &BTreeMap<&'static str, u64>| {
         let samples = listeners.iter().flat_map(move |l| {
             counts(l).iter().map(move |(word, count)| {

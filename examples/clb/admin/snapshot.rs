@@ -93,9 +93,8 @@ pub(crate) struct Listener {
     pub(crate) accepted: u64,
     /// Sessions begun.
     pub(crate) sessions: u64,
-    /// Sessions under way; not said of one that has ended.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) active: Option<u64>,
+    /// Sessions under way.
+    pub(crate) active: u64,
     /// Tries to reach a backend that failed.
     pub(crate) connect_failed: u64,
     /// Sessions not begun, by reason.
@@ -130,9 +129,7 @@ impl Listener {
         self.bytes_out += other.bytes_out;
         self.accepted += other.accepted;
         self.sessions += other.sessions;
-        if let Some(active) = other.active {
-            *self.active.get_or_insert_default() += active;
-        }
+        self.active += other.active;
         self.connect_failed += other.connect_failed;
         add_each(&mut self.refused, &other.refused);
         add_each(&mut self.ended, &other.ended);
@@ -224,7 +221,7 @@ mod tests {
             bytes_out: 2,
             accepted: 3,
             sessions: 4,
-            active: Some(5),
+            active: 5,
             connect_failed: 6,
             refused: BTreeMap::from([("rate", 7)]),
             ended: BTreeMap::from([("client", 8)]),
@@ -244,7 +241,7 @@ mod tests {
         assert_eq!((sum.bytes_in, sum.bytes_out, sum.accepted), (2, 4, 6));
         assert_eq!(
             (sum.sessions, sum.active, sum.connect_failed),
-            (8, Some(10), 12)
+            (8, 10, 12)
         );
         assert_eq!(sum.refused, BTreeMap::from([("rate", 7), ("all-down", 1)]));
         assert_eq!((sum.ended["client"], sum.dropped["bandwidth"]), (16, 18));

@@ -51,7 +51,7 @@ pub(super) fn sample() -> Snapshot {
             bytes_out: 7,
             accepted: 12,
             sessions: 10,
-            active: Some(4),
+            active: 4,
             connect_failed: 2,
             refused: BTreeMap::from([("all-down", 1), ("rate", 0)]),
             ended: BTreeMap::from([("client", 6)]),

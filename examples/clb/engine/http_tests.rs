@@ -140,7 +140,7 @@ async fn a_change_of_rules_limits_or_backends_is_noticed_by_no_connection() {
     }
     assert_eq!(engine.address("l").cloned(), address);
     let figures = after(&mut engine, 6).await;
-    assert_eq!((figures.accepted, figures.active), (1, Some(1)));
+    assert_eq!((figures.accepted, figures.active), (1, 1));
     let http = figures.http.expect("requests");
     assert_eq!(http.requests["http/1.1"], 6);
     assert_eq!(http.routes["default"].0.recorded(), 5);

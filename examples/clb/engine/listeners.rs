@@ -291,7 +291,7 @@ fn fill(figures: &mut snapshot::Listener, stats: &Stats) {
     figures.bytes_out = stats.bytes_out;
     figures.accepted = stats.accepted;
     figures.sessions = stats.began;
-    figures.active = Some(stats.active());
+    figures.active = stats.active();
     figures.connect_failed = stats.connect_failed;
     figures.refused = Refused::ALL
         .iter()

@@ -92,9 +92,9 @@ pub struct ServiceStats {
 }
 
 impl ServiceStats {
-    /// This and the other together.
+    /// This and the other together, as of the workers of one service.
     #[must_use]
-    pub(crate) const fn plus(self, other: &Self) -> Self {
+    pub const fn plus(self, other: &Self) -> Self {
         Self {
             packets_in: self.packets_in + other.packets_in,
             bytes_in: self.bytes_in + other.bytes_in,

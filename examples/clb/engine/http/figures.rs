@@ -12,7 +12,7 @@ impl Serving {
     pub(in super::super) fn fill(&self, figures: &mut snapshot::Listener, names: &Names<'_>) {
         let stats = self.proxy.stats();
         figures.accepted = stats.accepted;
-        figures.active = Some(stats.open());
+        figures.active = stats.open();
         let refused = Refused::ALL.iter().copied();
         figures.refused = refused
             .map(|why| (why.as_str(), stats.refused(why)))

@@ -49,13 +49,7 @@ impl Figures {
         self.workers.extend(other.workers);
         for (name, stats) in other.services {
             let sum = self.services.entry(name).or_default();
-            sum.packets_in += stats.packets_in;
-            sum.bytes_in += stats.bytes_in;
-            sum.packets_out += stats.packets_out;
-            sum.bytes_out += stats.bytes_out;
-            sum.sessions += stats.sessions;
-            sum.refused += stats.refused;
-            sum.active += stats.active;
+            *sum = sum.plus(&stats);
         }
     }
 
@@ -81,7 +75,7 @@ impl Figures {
             bytes_out: stats.bytes_out,
             accepted: stats.sessions + stats.refused,
             sessions: stats.sessions,
-            active: Some(wide(stats.active)),
+            active: wide(stats.active),
             refused: BTreeMap::from([("backend-unavailable", stats.refused)]),
             forwarding: config.forwarding.map(|it| snapshot::Forwarding {
                 method: it.method.name(),

@@ -14,8 +14,8 @@ use lb_l4::transport::{AfPacket, AfXdp, Capabilities, Transport as _, Tun};
 use lb_l4::wire::ethernet::Mac;
 use lbcore::address_list::Prefix;
 
+use super::INTERFACE;
 use super::host::{self, Own};
-use super::{Described, INTERFACE};
 use crate::config::{self, Transport};
 
 /// One queue of the interface, for one worker.
@@ -29,7 +29,7 @@ pub(super) enum Link {
 #[derive(Debug)]
 pub(super) struct Opened {
     /// As forwarders are told.
-    pub(super) interface: Described,
+    pub(super) interface: Interface,
     /// How packets come, in a word or two.
     pub(super) mode: &'static str,
     /// What says which packets come, if anything has to.
@@ -138,7 +138,7 @@ fn mode(queue: &AfXdp) -> &'static str {
 
 /// The interface as a forwarder is told: prefixes of its link are those of the host's own addresses
 /// there, and are asked about from local addresses.
-fn describe(section: &config::Packet, capabilities: Capabilities, host: &[Own]) -> Described {
+fn describe(section: &config::Packet, capabilities: Capabilities, host: &[Own]) -> Interface {
     let it = match capabilities.link {
         packet::Link::Ip => Interface::ip(INTERFACE),
         _ => Interface::ethernet(INTERFACE, Mac(capabilities.mac.unwrap_or_default())),
@@ -178,7 +178,7 @@ fn describe(section: &config::Packet, capabilities: Capabilities, host: &[Own]) 
 }
 
 /// The host routes what comes out of a TUN device: everything is next to it.
-fn behind_the_host(section: &config::Packet, mut it: Described) -> Described {
+fn behind_the_host(section: &config::Packet, mut it: Interface) -> Interface {
     for address in &section.local_addresses {
         it = it.prefix(*address, (*address).into());
     }
@@ -206,7 +206,7 @@ mod tests {
         capabilities
     }
 
-    fn pairs(of: &Described) -> Vec<(String, String)> {
+    fn pairs(of: &Interface) -> Vec<(String, String)> {
         let all = of.addresses.iter();
         all.map(|(address, prefix)| (address.to_string(), prefix.to_string()))
             .collect()

@@ -17,7 +17,7 @@ mod worker;
 use std::time::Duration;
 
 use lb_l4::Clock;
-use lb_l4::forwarder::{Forwarder, ForwarderConfig, Interface, Unserved, VirtualService};
+use lb_l4::forwarder::{Forwarder, ForwarderConfig, Unserved, VirtualService};
 use lb_l4::method::fullnat::LocalPortsConfig;
 use lb_l4::method::fullnat::hand_off::HandOff;
 use lb_l4::packet::InterfaceId;
@@ -309,9 +309,6 @@ const HANDED: usize = 1_024;
 
 /// The one interface.
 const INTERFACE: InterfaceId = InterfaceId(0);
-
-/// What the interface is to a forwarder.
-type Described = Interface;
 
 /// A file of listeners at port 80 of these addresses, forwarded like this to backends of their own:
 /// 10.9.0.11 and 10.9.0.12, 10.9.1.11 and so on.
