@@ -239,10 +239,7 @@ mod tests {
             ..one
         });
         assert_eq!((sum.bytes_in, sum.bytes_out, sum.accepted), (2, 4, 6));
-        assert_eq!(
-            (sum.sessions, sum.active, sum.connect_failed),
-            (8, 10, 12)
-        );
+        assert_eq!((sum.sessions, sum.active, sum.connect_failed), (8, 10, 12));
         assert_eq!(sum.refused, BTreeMap::from([("rate", 7), ("all-down", 1)]));
         assert_eq!((sum.ended["client"], sum.dropped["bandwidth"]), (16, 18));
     }
