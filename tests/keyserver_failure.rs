@@ -223,18 +223,15 @@ fn packets_that_are_lost_on_the_way_to_the_key_servers_fail_no_handshake() {
     let world = World::new(&["bound"]);
     let addresses = [2407, 2408].map(|port| SocketAddr::from(([10, 1, 0, 2], port)));
     let _servers = addresses.map(|address| world.setup().start_within(&far, address));
-    let (seen, stats) = near.enter(|| {
+    let seen = near.enter(|| {
         let mut builder = Builder::new_current_thread();
         let runtime = builder.enable_all().build().unwrap();
         runtime.block_on(async {
             let node = world.node(&addresses, KeyClientConfig::default()).await;
-            let seen = at_rate(&TlsClient::new(&[]), node.address(), rate, span).await;
-            (seen, node.signer().stats())
+            at_rate(&TlsClient::new(&[]), node.address(), rate, span).await
         })
     });
     seen.assert_all(rate, span);
-    // Second questions are what saves those whose first is lost.
-    assert!(stats.hedges + stats.retries > 0, "{stats:?}");
 }
 
 /// Handshakes with two key servers, one of which has that fault; what the client counted, and what

@@ -231,7 +231,8 @@ fn an_interface_that_goes_down_is_an_error() {
         let error = fault(&mut near);
         assert_eq!(error.kind(), std::io::ErrorKind::NetworkDown);
         host.ip("link set near up");
-        assert_eq!(near.forward(|_| ()).unwrap(), 0);
+        // What the host itself says when a link comes up may be there already.
+        near.forward(|_| ()).unwrap();
         let mut far = open(AfPacketConfig::new("far"));
         far.send(&bytes).unwrap();
         assert_eq!(receive(&mut near, Verdict::Pass), [bytes]);
